@@ -1,0 +1,54 @@
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+# Chapters and tests run side by side, one process to a core; more threads would only fight over the cores.
+ONE_THREAD := OMP_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help book test reproduce chapters bench serve clean
+.NOTPARALLEL:
+
+help:
+	@echo "make book        build the book from the stored outputs of its chapters and print the page to open"
+	@echo "make test        everything that CI checks: style, types, units, every chapter, the book in a browser"
+	@echo "make reproduce   execute every chapter afresh into runs/ and build the book that shows those runs"
+	@echo "make chapters    execute the chapters and rewrite their stored outputs (NAME=stem for one of them)"
+	@echo "make bench       the benchmarks, side by side, with their ratios"
+	@echo "make serve       serve the built book at http://localhost:8000"
+	@echo "make clean       remove what was built (the environment in .venv stays)"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "This project needs Python 3.11 or newer, and $(PYTHON) is not: say which one, as in make PYTHON=python3.12"; \
+	  exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+	  echo "$(PYTHON) could not make a virtual environment: install its venv module (python3-venv on Debian)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,test]'
+	@touch $@
+
+book: $(STAMP)
+	@$(BIN)/python -m book.tools.build
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m book.tools.pairs
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=15
+
+reproduce: $(STAMP)
+	@$(ONE_THREAD) $(BIN)/python -m book.tools.rerun --all
+	@$(BIN)/python -m book.tools.build --runs
+
+chapters: $(STAMP)
+	@$(ONE_THREAD) $(BIN)/python -m book.tools.execute $(NAME)
+
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks
+
+serve: book
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+clean:
+	rm -rf _build runs .pytest_cache .mypy_cache .ruff_cache
