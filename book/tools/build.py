@@ -1,0 +1,100 @@
+"""Build the book from the stored outputs of its chapters: ``python -m book.tools.build``.
+
+With ``--runs``, from the runs that ``make reproduce`` has just made. The book is in ``_build/html`` either way, built
+from nothing each time: an incremental build forgets the warnings of the pages that it does not read again.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from book.tools import chapters, rerun
+
+ROOT = chapters.ROOT
+HTML = ROOT / "_build" / "html"
+SOURCES = ("_config.yml", "_toc.yml", "CONTRIBUTING.md", "book", "notebooks", "thermolib", "results")
+SUFFIXES = (".md", ".ipynb", ".py", ".yml", ".bib", ".css", ".js", ".txt", ".json", ".csv", ".svg", ".png")
+
+
+def digest(root: Path = ROOT) -> str:
+    """Changes when anything changes that the book is built from."""
+    total = hashlib.sha256()
+    for name in SOURCES:
+        there = root / name
+        for path in [there] if there.is_file() else sorted(there.rglob("*")):
+            if path.is_file() and path.suffix in SUFFIXES and "__pycache__" not in path.parts:
+                total.update(f"{path.relative_to(root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def fresh() -> bool:
+    """Is the book that is there the one that would be built from the stored outputs?"""
+    stamp = HTML / ".built-from"
+    return stamp.is_file() and stamp.read_text() == digest()
+
+
+def build(source: Path = ROOT) -> None:
+    """Build the book that lies at ``source``; any warning is an error."""
+    before = digest()
+    for old in (HTML, ROOT / "_build" / ".doctrees"):
+        shutil.rmtree(old, ignore_errors=True)
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
+    done = subprocess.run(
+        [*command, "--path-output", str(ROOT), "--all", "-W", "-n", "--keep-going", "-q"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+    )
+    if done.returncode:
+        shutil.rmtree(HTML, ignore_errors=True)  # half a book must not be mistaken for one
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise SystemExit("the book could not be built:\n" + "\n".join(said[-60:]))
+    (HTML / ".built-from").write_text(before if source == ROOT else "runs")
+
+
+def stage_runs() -> Path:
+    """A copy of the book's sources in which the chapters are the runs in ``runs/``."""
+    stage = ROOT / "_build" / "of_runs"
+    shutil.rmtree(stage, ignore_errors=True)
+    (stage / "notebooks").mkdir(parents=True)
+    for name in ("book", "results"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, stage / name)
+    for name in ("_toc.yml", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, stage / name)
+    for md in chapters.find():
+        run = rerun.destination(md, {})
+        if not run.exists():
+            raise SystemExit(f"{run.relative_to(ROOT)} is not there: run make reproduce")
+        notebook = json.loads(run.read_text())
+        for cell in notebook["cells"]:
+            # The progress bars and warnings of a run are no part of the page.
+            cell["outputs"] = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
+            if cell["cell_type"] != "code":
+                del cell["outputs"]
+        (stage / "notebooks" / f"{md.stem}.ipynb").write_text(json.dumps(notebook))
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config.setdefault("html", {})["announcement"] = (
+        f"The results in this copy of the book were computed on this machine on {time.strftime('%Y-%m-%d')}."
+    )
+    (stage / "_config.yml").write_text(yaml.safe_dump(config))
+    return stage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m book.tools.build", description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", action="store_true", help="show the runs in runs/ instead of the stored outputs")
+    build(stage_runs() if parser.parse_args().runs else ROOT)
+    print(f"the book is built; open {HTML / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Chapters are executed again by nbval; here it learns how their numbers are compared (book/tools/compare.py).
+
+It lies beside the chapters, so that it also holds when one of them is tested alone: ``pytest notebooks/NAME.ipynb``.
+"""
+
+import pytest
+from nbval.kernel import RunningKernel
+from nbval.plugin import IPyNbCell
+
+from book.tools import compare
+
+
+def compare_outputs(self, test, ref, skip_compare=None):
+    tags = self.cell.metadata.get("tags", [])
+    shows_claims = any(compare.CLAIMS in output.get("data", {}) for output in ref)
+    within = compare.tolerance(tags, shows_claims)
+    old = compare.texts(ref, keep_stderr="check-stderr" in tags)
+    new = compare.texts(test, keep_stderr="check-stderr" in tags)
+    self.comparison_traceback = []
+    if [kind for kind, _ in old] != [kind for kind, _ in new]:
+        kinds = [", ".join(kind for kind, _ in side) or "nothing" for side in (new, old)]
+        self.comparison_traceback.append(f"the cell now gives {kinds[0]} where {kinds[1]} is stored")
+        return False
+    for (kind, reference), (_, text) in zip(old, new, strict=True):
+        if problem := compare.difference(self.sanitize(reference), self.sanitize(text), within):
+            self.comparison_traceback.append(
+                f"{kind}: {problem}\n--- stored\n{reference[:2000]}\n--- now\n{text[:2000]}"
+            )
+    return not self.comparison_traceback
+
+
+def execute_cell_input(self, cell_input, allow_stdin=None):
+    # nbval runs cells without history, and then the `;` that hides a result is not honoured.
+    return self.kc.execute(cell_input, allow_stdin=allow_stdin, stop_on_error=False)
+
+
+for owner, method in [(IPyNbCell, compare_outputs), (RunningKernel, execute_cell_input)]:
+    if not hasattr(owner, method.__name__):
+        raise RuntimeError(f"this nbval has no {owner.__name__}.{method.__name__}: install the version that is pinned")
+    setattr(owner, method.__name__, method)
+
+
+def pytest_runtest_setup(item):
+    if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
+        pytest.fail("this cell was never run, so there is nothing to compare with: run make chapters", pytrace=False)
