@@ -1,0 +1,70 @@
+"""Checkpoints: written whole or not at all, read without executing anything, refused where they do not belong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["Checkpoint", "fingerprint"]
+
+
+def fingerprint(description: dict[str, Any]) -> str:
+    """A short name for what a run is; tensors count by their content."""
+
+    def content(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            raw = value.detach().cpu().contiguous()
+            digest = hashlib.sha256(raw.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+            return [str(value.dtype), list(value.shape), digest]
+        return str(value)
+
+    return hashlib.sha256(json.dumps(description, default=content, sort_keys=True).encode()).hexdigest()
+
+
+class Checkpoint:
+    """The state of a run in one file.
+
+    Raises ValueError, naming the file and the way out, where the file is damaged or belongs to another run.
+    """
+
+    def __init__(self, path: Path, description: dict[str, Any]) -> None:
+        self.path = path
+        self._name = fingerprint(description)
+        self._integrator = str(description["integrator"])
+        if not path.parent.is_dir():
+            raise ValueError(f"checkpoint={path} is not allowed: the folder {path.parent} does not exist")
+        for left in path.parent.glob(f"{path.name}.*.part"):  # of a run that was killed while writing
+            left.unlink(missing_ok=True)
+
+    def load(self) -> dict[int, dict[str, Any]]:
+        """What was saved for each chunk; nothing if there is no file."""
+        if not self.path.exists():
+            return {}
+        try:
+            saved = torch.load(self.path, weights_only=True, map_location="cpu")
+            name, integrator, chunks = saved["run"], saved["integrator"], saved["chunks"]
+        except Exception as error:
+            raise ValueError(f"checkpoint={self.path} cannot be read: delete it to begin anew ({error})") from error
+        if name != self._name:
+            raise ValueError(
+                f"checkpoint={self.path} belongs to another run, of {integrator}: name another file, or delete it"
+            )
+        return chunks
+
+    def save(self, chunks: dict[int, dict[str, Any]]) -> None:
+        """Write to a file beside, then rename: a reader sees the old or the new one."""
+        part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        try:
+            with open(part, "wb") as file:
+                torch.save({"run": self._name, "integrator": self._integrator, "chunks": chunks}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self.path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise OSError(f"checkpoint={self.path} could not be written, the one before it is kept: {error}") from error

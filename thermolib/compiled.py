@@ -1,0 +1,63 @@
+"""One compiled kernel sequence per kind of step: traced once, then called with tensors only.
+
+A step is traced to a graph of tensor operations and handed to TorchInductor. All hyperparameters, seeds and counters
+are tensor inputs, so a change of their values meets the same graph; there are no guards to check at every call.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+__all__ = ["compilations", "compile_step", "possible"]
+
+Flat = Callable[..., Sequence[Tensor]]
+
+_compiled: dict[tuple, Callable] = {}
+
+
+def compilations() -> int:
+    """How many steps this process has compiled."""
+    return len(_compiled)
+
+
+@functools.cache
+def possible(device: str) -> bool:
+    """Whether this machine can compile: on a CPU that needs a C++ compiler. Warns once where it cannot."""
+    if device != "cpu":
+        return True
+    from torch._inductor import config
+
+    wanted = config.cpp.cxx if isinstance(config.cpp.cxx, (tuple, list)) else (config.cpp.cxx,)
+    if any(name and shutil.which(name) for name in wanted):
+        return True
+    warnings.warn(
+        "no C++ compiler was found, so steps run eagerly: the same numbers, several times slower",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return False
+
+
+def compile_step(step: Flat, example: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+    """The compiled form of a function of tensors, taken from this process if the same graph was compiled before.
+
+    Compiled with the number of threads that torch has now.
+    """
+    graph = make_fx(step)(*example)
+    constants = tuple(
+        id(getattr(graph, str(node.target))) for node in graph.graph.nodes if node.op == "get_attr"
+    )  # captured tensors are part of what was compiled: the graph keeps them alive, so their ids stay unique
+    kinds = tuple((t.shape, t.dtype, t.device) for t in example)
+    identity = (graph.code, kinds, constants, torch.get_num_threads())
+    if identity not in _compiled:
+        from torch._inductor import compile as inductor_compile
+
+        _compiled[identity] = inductor_compile(graph, list(example))
+    return _compiled[identity]

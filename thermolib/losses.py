@@ -1,0 +1,34 @@
+"""Losses: each takes the output of one network and the targets, and returns the mean over the batch.
+
+The average, not the sum, is the potential everywhere; the temperature says the rest.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["bce", "cross_entropy", "mse", "sse"]
+
+
+def bce(output: Tensor, target: Tensor) -> Tensor:
+    r"""Binary cross entropy of logits, :math:`-\frac1B\sum_b [y\ln\hat y + (1-y)\ln(1-\hat y)]`.
+
+    ``output`` is ``[B, 1]`` or ``[B]`` and holds logits: the sigmoid belongs to the loss. ``target`` is ``[B]``.
+    """
+    return F.binary_cross_entropy_with_logits(output.reshape(target.shape), target.to(output.dtype))
+
+
+def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    r"""Cross entropy of logits ``[B, K]`` with classes ``[B]``, the softmax included."""
+    return F.cross_entropy(output, target)
+
+
+def mse(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error over the batch and the outputs; ``target`` has the shape of the output, or ``[B]``."""
+    return F.mse_loss(output, target.reshape(output.shape).to(output.dtype))
+
+
+def sse(output: Tensor, target: Tensor) -> Tensor:
+    """Sum of squared errors over the batch and the outputs; ``target`` as for :func:`mse`."""
+    return F.mse_loss(output, target.reshape(output.shape).to(output.dtype), reduction="sum")

@@ -1,0 +1,103 @@
+"""What can be read off a run: accuracies, losses, thermometers.
+
+An observation is a function of the state that returns one number per replica. The state is seen at the end of a whole
+step, that is, of the word as it was written: ``BAOAB`` shows the positions where the force is taken, ``BAOA`` the
+momenta as they are around O. Each thermometer says what that means for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from thermolib import noise
+from thermolib.datasets import Split
+from thermolib.ensemble import Batch, Ensemble, Loss
+
+__all__ = ["accuracy", "configurational_temperature", "kinetic_temperature", "loss", "virial_temperature"]
+
+Potential = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _OnData:
+    """An observation that needs the ensemble: ``train`` binds it."""
+
+    read: Callable[[Ensemble, Any], Tensor]
+
+    def bind(self, ensemble: Ensemble) -> Callable[[Any], Tensor]:
+        return lambda state: self.read(ensemble, state)
+
+
+def accuracy(data: Split) -> _OnData:
+    """The share of a data set that is classified correctly, of positions: logits ``[B, 1]`` are cut at zero, of
+    ``[B, K]`` the largest wins."""
+
+    def read(ensemble: Ensemble, state: Any) -> Tensor:
+        output = ensemble.predict(data.x, state.q)
+        target = data.y.to(output.device)
+        if output.ndim == 2 or output.shape[-1] == 1:
+            predicted = (output.reshape(len(output), -1) > 0).to(target.dtype)
+        else:
+            predicted = output.argmax(-1).to(target.dtype)
+        return (predicted == target).double().mean(1)
+
+    return _OnData(read)
+
+
+def loss(function: Loss, data: Split) -> _OnData:
+    """The loss on a whole data set, of positions."""
+
+    def read(ensemble: Ensemble, state: Any) -> Tensor:
+        part = data.to(ensemble.device, ensemble.dtype)
+        return Batch(ensemble, function, part.x, part.y).loss(state.q)
+
+    return _OnData(read)
+
+
+def kinetic_temperature(part: slice = slice(None)) -> Callable[[Any], Tensor]:
+    r"""Kinetic temperature :math:`|p|^2 / N`, of all parameters or of a slice of them.
+
+    Momenta are read at the end of the word. Of a harmonic mode of curvature K, words that end behind O in chain A
+    (``BAOA``, ``OABA``) show :math:`T` exactly; ``BAOAB`` shows :math:`T(1 - Kh^2/4)`.
+    """
+    return lambda state: state.p[:, part].square().mean(1)
+
+
+def virial_temperature(potential: Potential) -> Callable[[Any], Tensor]:
+    r"""Virial temperature :math:`q\cdot\nabla U / N`, whose mean is T for a potential that confines the positions.
+
+    Positions are read at the end of the word: exact for a harmonic mode at the force points of chain A (``BAOAB``).
+    """
+    return lambda state: (state.q * _gradient(potential, state.q)).sum(1) / state.q.shape[1]
+
+
+def configurational_temperature(potential: Potential, probes: int = 8, seed: int = 0) -> Callable[[Any], Tensor]:
+    r"""Configurational temperature :math:`|\nabla U|^2 / \Delta U`, for any loss, confining or not.
+
+    The Laplacian is Hutchinson's estimate :math:`\frac1n\sum_i z_i^T \nabla^2 U z_i` with ``probes`` random vectors of
+    signs. What is exact is the ratio of the means of numerator and denominator; the mean of the ratio is the same up to
+    terms of order 1/N. Positions are read at the end of the word, exact at the force points of chain A (``BAOAB``).
+    A network of ReLUs has curvature on a set of measure zero that no derivative sees: for it the reading is too high.
+    """
+
+    def read(state: Any) -> Tensor:
+        q = state.q
+        key = noise.key(seed, q.shape[0], device=q.device)
+        laplacian = torch.zeros_like(q[:, 0])
+        for i in range(probes):
+            signs = (key.bits(noise.PROBE + i, q.shape[1]) & 1).to(q.dtype) * 2 - 1
+            _, curved = jvp(lambda x: _gradient(potential, x), (q,), (signs,))
+            laplacian += (signs * curved).sum(1) / probes
+        return _gradient(potential, q).square().sum(1) / laplacian
+
+    return read
+
+
+def _gradient(potential: Potential, q: Tensor) -> Tensor:
+    return torch.func.grad(lambda x: potential(x).sum())(q)

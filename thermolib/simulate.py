@@ -1,0 +1,382 @@
+"""Runs of an integrator: on any potential, or on an ensemble of networks and its data."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from thermolib import checks, noise
+from thermolib.checkpoint import Checkpoint
+from thermolib.chunks import Chunk, Job, Source, run_chunk
+from thermolib.compiled import compile_step, possible
+from thermolib.datasets import Data, Split
+from thermolib.ensemble import Batch, Ensemble, Loss
+from thermolib.integrators.base import Integrator
+from thermolib.workers import Bar, run_all
+
+__all__ = ["Final", "History", "simulate", "train"]
+
+log = logging.getLogger("thermolib")
+
+Observation = Callable[[Any], Tensor]
+
+#: A compilation takes seconds: a run with fewer calls of the step than this is quicker without.
+SHORT = 3000
+#: Networks with fewer parameters than this run one chunk per thread; larger ones use all threads for one chunk.
+SMALL = 1 << 15
+
+
+@dataclass
+class Final:
+    """The last state of a run, from which it can be continued: pass it as ``start``.
+
+    ``state`` is the integrator's, in the middle of its word, at the point where it asks for the next force; ``step``
+    counts the steps made; ``diverged`` holds for each replica the step at which it became non-finite, or -1.
+    """
+
+    state: Any
+    step: int
+    diverged: Tensor
+
+    @property
+    def q(self) -> Tensor:
+        """The positions, ``[R, P]``."""
+        return self.state.q
+
+
+@dataclass
+class History:
+    """What a run recorded.
+
+    ``frame`` is a tidy table: one row per observed step and replica, with the columns ``step``, ``replica``, the
+    hyperparameters, one column per observation, and ``diverged``, the step at which the replica became non-finite
+    (missing where it did not). A replica that diverged keeps its last finite state. ``final`` is the last state,
+    ``compiled`` says how the steps ran, ``seconds`` how long.
+    """
+
+    frame: pd.DataFrame
+    final: Final
+    compiled: bool
+    seconds: float
+
+    @property
+    def last(self) -> pd.DataFrame:
+        """The rows of the last step."""
+        return self.frame[self.frame["step"] == self.frame["step"].max()]
+
+
+class FunctionPotential:
+    """A function ``[R, P] -> [R]`` as integrators see it."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.loss = function
+
+    def force(self, q: Tensor) -> Tensor:
+        return -torch.func.grad(lambda x: self.loss(x).sum())(q)
+
+
+def simulate(
+    potential: Callable[[Tensor], Tensor],
+    integrator: Integrator,
+    start: Any,
+    steps: int,
+    *,
+    seed: int = 0,
+    observe: Mapping[str, Observation] | None = None,
+    every: int = 1,
+    compile: bool | str = "auto",
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: bool = True,
+) -> History:
+    r"""Run an integrator on a potential :math:`U`, for all replicas at once.
+
+    Parameters
+    ----------
+    potential : a function ``[R, P] -> [R]``; forces are its negative gradient.
+    integrator : any of :mod:`thermolib.integrators`.
+    start : positions ``[R, P]``, a state of the integrator, or the ``final`` of an earlier run, which is continued.
+    steps : how many.
+    seed : of the noise.
+    observe : name to function of the state, which has ``q`` and, where there are momenta, ``p``, both ``[R, P]``,
+        taken at the end of a whole step; it returns one number per replica.
+    every : steps between observations. The first and the last state are observed too.
+    compile : True, False, or "auto": where it is possible and the run is long enough to repay it.
+    checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
+    progress : show a bar on terminals and in notebooks.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError : start that is not ``[R, P]``, hyperparameters of another number of replicas, a negative number of
+        steps, a checkpoint of another run.
+    """
+    q = start if isinstance(start, Tensor) else start.q
+    if q.ndim != 2 or not q.is_floating_point():
+        raise ValueError(f"start has shape {tuple(q.shape)} and type {q.dtype}: it must be floating-point [R, P]")
+    source = Source(lambda step, order: FunctionPotential(potential))
+    key = noise.key(seed, q.shape[0], device=q.device)
+    job = Job(integrator, source, key, steps, every, dict(observe or {}), chunk=q.shape[0])
+    return _run(job, start, compile, checkpoint, checkpoint_seconds, progress, torch.get_num_threads(), 1)
+
+
+def train(
+    ensemble: Ensemble,
+    integrator: Integrator,
+    data: Data | Split,
+    *,
+    loss: Loss,
+    steps: int,
+    batch_size: int | None = None,
+    every: int | None = None,
+    observe: Mapping[str, Any] | None = None,
+    start: Any = None,
+    compile: bool | str = "auto",
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    workers: int | None = None,
+    progress: bool = True,
+) -> History:
+    r"""Train all replicas of an ensemble: the potential is the loss of the current minibatch.
+
+    Each replica goes through the training set in a random order of its own, drawn anew for every epoch, in
+    consecutive minibatches; points that do not fill a last one sit out that epoch. On a CPU, small networks run in
+    chunks of a fixed number of replicas, each chunk on one thread, the chunks side by side on the workers.
+
+    Parameters
+    ----------
+    ensemble : the networks; its seed is the seed of the run.
+    integrator : any of :mod:`thermolib.integrators`.
+    data : a training and a test set, or a training set alone.
+    loss : of :mod:`thermolib.losses`, or a function of the output of one network and the targets.
+    steps : how many minibatches.
+    batch_size : points per minibatch; the whole set if not given.
+    every : steps between observations, a hundredth of the run if not given.
+    observe : name to function of the state, or to an observation of :mod:`thermolib.observe`.
+    start : positions ``[R, P]``, a state, or the ``final`` of an earlier run; the ensemble's ``q`` if not given.
+    compile : True, False, or "auto": where it is possible and the run is long enough to repay it.
+    checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
+    workers : processes side by side, as many as torch has threads if not given.
+    progress : show a bar on terminals and in notebooks.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError : a batch larger than the data, NaN in the data, hyperparameters of another number of replicas, a
+        checkpoint of another run.
+    """
+    part = ensemble.checked(data.train if isinstance(data, Data) else data)
+    rows = len(part.x)
+    if batch_size is None:
+        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y), tuple(part))
+    else:
+        batch = checks.integer("batch_size", batch_size, 1)
+        if batch > rows:
+            raise ValueError(f"batch_size={batch} is larger than the data: it must be at most {rows}")
+        period = rows // batch
+        within = torch.arange(batch, device=ensemble.device)
+
+        def minibatch(step: Tensor, order: Tensor, x: Tensor, y: Tensor, within: Tensor) -> Batch:
+            points = order.index_select(1, step % period * batch + within)
+            return Batch(ensemble, loss, x[points], y[points], own=True)
+
+        source = Source(minibatch, (*part, within), rows, period)
+    key = noise.key(ensemble.seed, ensemble.replicas, device=ensemble.device)
+    bound = {name: o.bind(ensemble) if hasattr(o, "bind") else o for name, o in (observe or {}).items()}
+    small = ensemble.device.type == "cpu" and ensemble.parameters < SMALL
+    chunk = min(len(ensemble), _chunk(ensemble.parameters)) if small else len(ensemble)
+    job = Job(integrator, source, key, steps, max(1, steps // 100) if every is None else every, bound, chunk)
+    threads = torch.get_num_threads()
+    workers = checks.integer("workers", threads if workers is None else workers, 1)
+    begin = ensemble.q if start is None else start
+    return _run(job, begin, compile, checkpoint, checkpoint_seconds, progress, 1 if small else threads, workers)
+
+
+def _chunk(parameters: int) -> int:
+    """Replicas per chunk: a power of two that keeps a step's tensors in the cache of one core."""
+    return 2 ** min(6, max(4, round(math.log2((1 << 14) / parameters))))
+
+
+def _run(
+    job: Job,
+    start: Any,
+    compile: bool | str,
+    checkpoint: str | Path | None,
+    checkpoint_seconds: float,
+    progress: bool,
+    threads: int,
+    workers: int,
+) -> History:
+    began = time.perf_counter()
+    if compile not in (True, False, "auto"):
+        raise ValueError(f"compile={compile!r} is not allowed: it must be True, False or 'auto'")
+    first, diverged = _begin(job, start)
+    job.structure = pytree.tree_structure(first)
+    columns = job.integrator.columns(first.q).hyperparameters
+    job.columns = {name: value.expand(job.replicas, 1).contiguous() for name, value in columns.items()}
+
+    saved: dict[int, dict[str, Any]] = {}
+    file = None
+    if checkpoint is not None:
+        file = Checkpoint(Path(checkpoint), _description(job, first))
+        saved = file.load()
+        job.snapshot_seconds = checkpoint_seconds
+    chunks = {number: _load(job, number, saved, first, diverged) for number in range(job.chunks)}
+    for number in chunks:
+        saved.setdefault(number, {"records": []})
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        _compile(job, chunks[0], compile)
+        with Bar(
+            total=job.steps * job.replicas,
+            already=sum((chunk.step - job.begin) * job.chunk for chunk in chunks.values()),
+            show=progress,
+        ) as bar:
+
+            def handle(number: int, kind: str, content: Any) -> None:
+                if kind == "steps":
+                    bar.update(content * job.chunk)
+                elif kind == "record":
+                    saved[number]["records"].append(content)
+                else:
+                    chunks[number] = content
+                    saved[number].update(_stored(content))
+                    if file is not None:
+                        file.save({n: entry for n, entry in saved.items() if "leaves" in entry})
+
+            run_all(
+                lambda number: run_chunk(job, number, chunks[number], not saved[number]["records"]),
+                list(chunks),
+                workers,
+                handle,
+            )
+    finally:
+        torch.set_num_threads(before)
+    final = _join(job, chunks)
+    frame = _frame(job, {n: entry["records"] for n, entry in saved.items()}, final)
+    return History(frame, final, job.compiled is not None, time.perf_counter() - began)
+
+
+def _begin(job: Job, start: Any) -> tuple[Any, Tensor]:
+    """The first state of all replicas, and which have diverged already."""
+    device = job.key.replica.device
+    diverged = torch.full((job.replicas,), -1, dtype=torch.int64, device=device)
+    if isinstance(start, Final):
+        state, diverged = start.state, start.diverged.to(device)
+        job.begin = start.step
+    else:
+        state = job.integrator.init(start) if isinstance(start, Tensor) else start
+    state = pytree.tree_map(lambda t: t.to(device), state)
+    if state.q.shape[0] != job.replicas:
+        raise ValueError(f"start has {state.q.shape[0]} replicas: it must have {job.replicas}")
+    expected = pytree.tree_structure(job.integrator.init(state.q))
+    if pytree.tree_structure(state) != expected:
+        raise ValueError(f"start is a {type(state).__name__}: it must be a state of {type(job.integrator).__name__}")
+    return state, diverged
+
+
+def _description(job: Job, first: Any) -> dict[str, Any]:
+    """What makes a run this run."""
+    fixed = {name: getattr(job.integrator, name) for name in job.integrator.structure}
+    return {
+        "integrator": f"{type(job.integrator).__name__}{fixed or ''}",
+        "hyperparameters": job.columns,
+        "start": pytree.tree_leaves(first),
+        "begin": job.begin,
+        "steps": job.steps,
+        "every": job.every,
+        "observe": sorted(job.observe),
+        "seed": job.key.seed,
+        "replicas": job.key.replica,
+        "chunk": job.chunk,
+        "data": job.source.constants,
+        "period": job.source.period,
+    }
+
+
+def _stored(chunk: Chunk) -> dict[str, Any]:
+    return {
+        "leaves": pytree.tree_leaves(chunk.state),
+        "step": chunk.step,
+        "diverged": chunk.diverged,
+        "held": pytree.tree_leaves(chunk.held),
+    }
+
+
+def _load(job: Job, number: int, saved: dict[int, dict], first: Any, diverged: Tensor) -> Chunk:
+    """A chunk as a checkpoint has it, or as the run begins."""
+    if number not in saved:
+        rows = job.rows(number)
+        state = pytree.tree_map(lambda t: t[rows], first)
+        return Chunk(state, job.begin, diverged[rows], state)
+    entry, device = saved[number], job.key.replica.device
+    state, held = (
+        pytree.tree_unflatten([leaf.to(device) for leaf in entry[part]], job.structure) for part in ("leaves", "held")
+    )
+    return Chunk(state, entry["step"], entry["diverged"].to(device), held)
+
+
+def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
+    """Compile the step if that is wanted and can be done."""
+    wanted = compile is True or (compile == "auto" and job.steps * job.chunks >= SHORT)
+    if not wanted:
+        if compile == "auto":
+            log.info("%d steps of %d chunks are too few to repay compiling: they run eagerly", job.steps, job.chunks)
+        return
+    if not possible(job.key.replica.device.type):
+        return
+    order = [noise.permutation(job.key._replace(replica=job.key.replica[job.rows(0)]), job.source.rows)]
+    example = [
+        *pytree.tree_leaves(chunk.state),
+        torch.full_like(job.key.step, chunk.step),
+        *(order if job.source.period else []),
+        *job.inputs(0),
+    ]
+    job.compiled = compile_step(job.flat_step(), example)
+
+
+def _join(job: Job, chunks: dict[int, Chunk]) -> Final:
+    """The chunks as one state again, without the copies that filled up the last one."""
+    parts = [chunks[number] for number in sorted(chunks)]
+    state = pytree.tree_map(lambda *rows: torch.cat(rows)[: job.replicas], *(part.state for part in parts))
+    return Final(state, job.end, torch.cat([part.diverged for part in parts])[: job.replicas])
+
+
+def _frame(job: Job, records: dict[int, list], final: Final) -> pd.DataFrame:
+    """The records of all chunks as a tidy table, ordered by step and replica."""
+    steps = [step for step, _ in records[0]]
+    columns: dict[str, Any] = {
+        "step": np.repeat(steps, job.replicas),
+        "replica": np.tile(job.key.replica[:, 0].cpu().numpy(), len(steps)),
+    }
+    for name, values in job.columns.items():
+        columns[name] = np.tile(values[:, 0].double().cpu().numpy(), len(steps))
+    for name in job.observe:
+        rows = [torch.cat([records[n][i][1][name] for n in sorted(records)]) for i in range(len(steps))]
+        columns[name] = torch.cat(rows).numpy()
+    diverged = final.diverged.cpu().numpy()
+    column = pd.array(np.where(diverged < 0, 0, diverged), dtype="Int64")
+    column[diverged < 0] = pd.NA
+    columns["diverged"] = np.tile(column, len(steps))
+    frame = pd.DataFrame(columns)
+    frame["diverged"] = frame["diverged"].astype("Int64")
+    return frame

@@ -1,0 +1,104 @@
+"""Chunks side by side: in this process, or in processes forked from it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+__all__ = ["Bar", "run_all"]
+
+Messages = Callable[[int], Iterator[tuple[str, Any]]]
+
+
+class Bar:
+    """A progress bar in replica-steps, shown on terminals and in notebooks only."""
+
+    def __init__(self, total: int, already: int, show: bool) -> None:
+        quiet = not show or not (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self._bar = tqdm(
+            total=total, initial=already, unit=" replica-steps", unit_scale=True, disable=quiet, leave=False
+        )
+
+    def update(self, steps: int) -> None:
+        self._bar.update(steps)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+def run_all(messages: Messages, numbers: list[int], workers: int, handle: Callable[[int, str, Any], None]) -> None:
+    """Run the chunks with the given numbers and hand each of their messages to ``handle(number, kind, content)``.
+
+    Several workers are forked, so that potentials and observations need not be picklable; each takes every
+    ``workers``-th chunk and uses one thread. An exception in a worker is raised here with its traceback.
+    """
+    workers = min(workers, len(numbers))
+    if workers <= 1 or "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
+        for number in numbers:
+            for kind, content in messages(number):
+                handle(number, kind, content)
+        return
+    context = multiprocessing.get_context("fork")
+    running: dict[Connection, multiprocessing.process.BaseProcess] = {}
+    try:
+        for first in range(workers):
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(messages, numbers[first::workers], theirs), daemon=True)
+            with warnings.catch_warnings():  # other threads of this process hold no lock that a worker needs
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process.start()
+            theirs.close()
+            running[ours] = process
+        while running:
+            for pipe in wait(list(running)):
+                assert isinstance(pipe, Connection)
+                try:
+                    number, kind, content = pickle.loads(pipe.recv_bytes())
+                except EOFError:
+                    process = running.pop(pipe)
+                    process.join()
+                    if process.exitcode:
+                        raise RuntimeError(f"a worker process ended with exit status {process.exitcode}") from None
+                    continue
+                if kind == "error":
+                    error, trace = content
+                    error.add_note(f"in a worker process:\n{trace}")
+                    raise error
+                handle(number, kind, content)
+    finally:
+        for process in running.values():
+            process.kill()
+            process.join()
+
+
+def _work(messages: Messages, numbers: list[int], pipe: Connection) -> None:
+    torch.set_num_threads(1)
+    number = -1
+    try:
+        for number in numbers:
+            for kind, content in messages(number):
+                _send(pipe, (number, kind, content))
+    except BaseException as error:
+        try:
+            _send(pipe, (number, "error", (error, traceback.format_exc())))
+        except Exception:  # an exception that cannot be pickled
+            _send(pipe, (number, "error", (RuntimeError(str(error)), traceback.format_exc())))
+    finally:
+        pipe.close()
+
+
+def _send(pipe: Connection, message: tuple[int, str, Any]) -> None:
+    """By value: the pipe's own pickling would share tensors by file descriptors that end with the worker."""
+    pipe.send_bytes(pickle.dumps(message))
