@@ -54,7 +54,7 @@ class AdamState(NamedTuple):
     q: Tensor
     m: Tensor
     v: Tensor
-    count: Tensor
+    steps: Tensor
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Adam(Integrator):
     ----------
     step_size, beta1, beta2, epsilon : a number, or a tensor of one value per replica.
 
-    State: ``q``, ``m``, ``v`` of ``[R, P]`` and ``count`` of ``[R, 1]``.
+    State: ``q``, ``m``, ``v`` of ``[R, P]`` and ``steps`` of ``[R, 1]``.
 
     Raises
     ------
@@ -105,8 +105,8 @@ class Adam(Integrator):
     def step(self, state: AdamState, potential: Potential, key: Key) -> AdamState:
         self = self.columns(state.q)
         gradient = -potential.force(state.q)
-        count = state.count + 1
+        steps = state.steps + 1
         m = self.beta1 * state.m + (1 - self.beta1) * gradient
         v = self.beta2 * state.v + (1 - self.beta2) * gradient * gradient
-        scale = torch.sqrt(v / (1 - self.beta2**count)) + self.epsilon
-        return AdamState(state.q - self.step_size * (m / (1 - self.beta1**count)) / scale, m, v, count)
+        scale = torch.sqrt(v / (1 - self.beta2**steps)) + self.epsilon
+        return AdamState(state.q - self.step_size * (m / (1 - self.beta1**steps)) / scale, m, v, steps)
