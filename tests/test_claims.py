@@ -1,12 +1,10 @@
 """Claims: the verdict follows its rule, numbers are written with their errors, bad input gets one sentence."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
-from thermolib.claims import DIFFERS, MIME, NOT_RUN, REPRODUCED, Claims, mean_error, plus_minus, summary, to_html
+from thermolib.claims import DIFFERS, NOT_RUN, REPRODUCED, Claims, mean_error, plus_minus, read, summary, to_html
 
 RUNS = [0.94, 0.96, 0.95, 0.97, 0.93]  # mean 0.95, standard deviation 0.0158, standard error 0.0071
 
@@ -88,16 +86,14 @@ def test_mean_error():
 
 
 def test_a_chapter_shows_a_table_and_hands_over_its_data(claims):
-    claims.number("acc", "accuracy < 1 & rising", "Fig. 1", paper=0.96, runs=RUNS, figure="fig-regions")
+    claims.number("acc", "accuracy < 1 & rising </script>", "Fig. 1", paper=0.96, runs=RUNS, figure="fig-regions")
     bundle = claims._repr_mimebundle_()
-    assert json.loads(json.dumps(bundle[MIME])) == {
-        "paper": "partitioned",
-        "chapter": "langevin_splittings",
-        "claims": claims.rows,
-    }
+    data = {"paper": "partitioned", "chapter": "langevin_splittings", "claims": claims.rows}
+    assert read(bundle["text/html"]) == data
+    assert read("<table></table>") is None
     assert 'id="claim-acc"' in bundle["text/html"] and 'href="#fig-regions"' in bundle["text/html"]
-    assert "accuracy &lt; 1 &amp; rising" in bundle["text/html"]
-    assert "[reproduced] accuracy < 1 & rising (Fig. 1)" in bundle["text/plain"]
+    assert "accuracy &lt; 1 &amp; rising &lt;/script&gt;" in bundle["text/html"]
+    assert "[reproduced] accuracy < 1 & rising </script> (Fig. 1)" in bundle["text/plain"]
     assert 'href="page.html#claim-acc"' in to_html(claims.rows, "page.html", link=True)
 
 

@@ -27,6 +27,7 @@ Every number of ours is written ``mean ± standard error`` (for ``exact``: ``val
 from __future__ import annotations
 
 import html
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -34,7 +35,10 @@ from typing import Any
 
 import numpy as np
 
-MIME = "application/vnd.thermo-claims+json"
+__all__ = ["Claims", "mean_error", "plus_minus", "read", "summary", "to_html"]
+
+# The data travel inside the table that a reader sees: a MIME type of their own would be unknown to whatever shows it.
+_OPENING, _CLOSING = '<script type="application/vnd.thermo-claims+json">', "</script>"
 REPRODUCED, DIFFERS, NOT_RUN = "reproduced", "differs", "not run at this scale"
 VERDICTS = (REPRODUCED, DIFFERS, NOT_RUN)
 PAPERS = {
@@ -67,9 +71,13 @@ def mean_error(runs: Any) -> str:
 class Claims:
     """The claims of one chapter, shown as a table.
 
-    paper:   the paper they come from, one of ``PAPERS``.
-    chapter: the stem of the chapter's file, as in ``"langevin_splittings"``.
+    Parameters
+    ----------
+    paper : the paper they come from, one of ``PAPERS``.
+    chapter : the stem of the chapter's file, as in ``"langevin_splittings"``.
 
+    Notes
+    -----
     Every method takes an ``id`` that is unique in the chapter (lower-case words joined by ``-``), the ``sentence`` of
     the paper in short, ``where`` it stands (``"Fig. 1"``), and, where a figure shows it, ``figure``: that figure's
     name. The rules for the verdicts are in the module's text.
@@ -238,10 +246,14 @@ class Claims:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {
-            MIME: {"paper": self.paper, "chapter": self.chapter, "claims": self.rows},
-            "text/html": to_html(self.rows),
+            "text/html": to_html(self.rows) + _OPENING + self._data() + _CLOSING,
             "text/plain": str(self),
         }
+
+    def _data(self) -> str:
+        record = {"paper": self.paper, "chapter": self.chapter, "claims": self.rows}
+        # "<" is escaped so that no sentence can end the element that holds it.
+        return json.dumps(record, ensure_ascii=False, indent=1).replace("<", "\\u003c")
 
     def __str__(self) -> str:
         lines = [f"{PAPERS[self.paper]}: {summary(self.rows)}"]
@@ -252,6 +264,12 @@ class Claims:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def read(text: str) -> dict[str, Any] | None:
+    """The paper, the chapter and the claims that an HTML output of a cell shows, or None where it shows no claims."""
+    _, opening, rest = text.partition(_OPENING)
+    return json.loads(rest.partition(_CLOSING)[0]) if opening else None
 
 
 def summary(rows: Sequence[dict[str, str]]) -> str:

@@ -21,8 +21,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from thermolib.claims import MIME as CLAIMS
-
 NUMBER = r"(?<![\w.])[-+]?(?:(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?|nan|inf)(?![\w.]*\w)"
 QUANTITY = re.compile(rf"({NUMBER})(?:\s*±\s*({NUMBER}))?")
 ERRORS_AGREE_WITHIN = 3.0
@@ -117,7 +115,7 @@ def texts(outputs: list[Any], keep_stderr: bool) -> list[tuple[str, str]]:
             for mime, data in sorted(output["data"].items()):
                 if "image/" in mime:
                     found.append((mime, ""))  # that there is a picture is compared
-                elif mime == CLAIMS or not isinstance(data, str):
+                elif not isinstance(data, str):
                     found.append((mime, json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False)))
                 else:
                     found.append((mime, data))

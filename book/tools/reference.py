@@ -6,13 +6,17 @@ New modules and new names appear by themselves.
 import importlib
 import pkgutil
 import re
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.domains.python import PythonDomain
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
 
 import thermolib
 
@@ -30,33 +34,75 @@ class Library(SphinxDirective):
         sections: list[nodes.Node] = []
         for name in modules():
             try:
-                importlib.import_module(name)
+                module = importlib.import_module(name)
             except ImportError as error:
                 logger.warning("%s cannot be imported: %s", name, error)
                 continue
             section = nodes.section(ids=[name.replace(".", "-").replace("_", "-")])
             section += nodes.title("", "", nodes.literal("", name))
-            text = ["```{eval-rst}", f".. automodule:: {name}", "```"]
-            self.state.nested_parse(StringList(text, self.env.docname), self.content_offset, section)
+            self.parse(section, "```{eval-rst}", f".. automodule:: {name}", *_members(module), "```")
             sections.append(section)
         return sections
 
+    def parse(self, parent: nodes.Element, *lines: str) -> None:
+        self.state.nested_parse(StringList(lines, self.env.docname), self.content_offset, parent)
 
-def split_arguments(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """``name : text`` under Parameters and its like is a name and its meaning, where numpydoc would read a type."""
+
+def _members(module: ModuleType) -> list[str]:
+    """A module shows what it defines; a package lists what it passes on, which is shown where it is defined."""
+    if not hasattr(module, "__path__"):
+        return []
+    listed = ["   :no-members:", ""]
+    for name in getattr(module, "__all__", ()):
+        thing = getattr(module, name)
+        if isinstance(thing, ModuleType):
+            listed.append(f"- :py:mod:`{thing.__name__}`")
+        elif getattr(thing, "__module__", "").startswith("thermolib.") and hasattr(thing, "__qualname__"):
+            listed.append(f"- :py:obj:`{name} <{thing.__module__}.{thing.__qualname__}>`")
+    return listed
+
+
+FIELDS = {"Parameters": "param {}", "Attributes": "var {}", "Raises": "raises {}", "Returns": "returns"}
+
+
+def reword(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Underlined sections of a docstring, whose entries are ``name : text``, become the fields that Sphinx knows."""
     changed: list[str] = []
-    inside = False
-    for i, line in enumerate(lines):
-        if i + 1 < len(lines) and re.fullmatch(r"-{3,}", lines[i + 1]):
-            inside = line.strip() in ("Parameters", "Raises", "Attributes", "Returns", "Yields")
-        if inside and (match := re.fullmatch(r"(\S[^:`]*) : (.+)", line)):
-            changed += [match[1], f"    {match[2]}"]
+    field = ""
+    skip = False
+    for line, after in zip(lines, [*lines, ""][1:], strict=True):
+        if skip:
+            skip = False
+            continue
+        if line.strip() and re.fullmatch(r"-{3,}", after.strip()):
+            field, skip = FIELDS.get(line.strip(), ""), True
+            changed += ["", ""] if field else [f".. rubric:: {line.strip()}", ""]
+        elif field and (entry := re.fullmatch(r"(\S[^:`]*) : (.+)", line)):
+            changed.append(f":{field.format(entry[1].replace(', ', ','))}: {entry[2]}")
+        elif field == "returns" and re.match(r"\S", line) and not changed[-1]:
+            changed.append(f":returns: {line}")
+        elif field and re.match(r"\S", line):  # what follows a section stands for itself
+            field = ""
+            changed += ["", line]
         else:
             changed.append(line)
     lines[:] = changed
 
 
+def resolve(app: Sphinx, env: BuildEnvironment, node: nodes.Element, text: nodes.Element) -> nodes.reference | None:
+    """A name of the library is found without the module that it lives in, where only one such name is shown."""
+    if node["refdomain"] != "py":
+        return None
+    domain = cast(PythonDomain, env.get_domain("py"))
+    found = domain.find_obj(env, "", "", node["reftarget"], None, searchmode=1)
+    if len(found) != 1:
+        return None
+    ((name, there),) = found
+    return make_refnode(app.builder, node["refdoc"], there.docname, there.node_id, [text], name)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("library", Library)
-    app.connect("autodoc-process-docstring", split_arguments, priority=100)  # before napoleon reads the sections
+    app.connect("autodoc-process-docstring", reword)
+    app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True}

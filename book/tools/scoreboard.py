@@ -17,7 +17,8 @@ def collect(ipynb: Path) -> list[dict[str, Any]]:
     """The claims that a chapter shows; one record for each ``Claims`` object."""
     cells = json.loads(ipynb.read_text(encoding="utf-8"))["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    return [output["data"][claims.MIME] for output in outputs if claims.MIME in output.get("data", {})]
+    pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
+    return [record for page in pages if (record := claims.read(page))]
 
 
 def in_order(toc: Path) -> list[str]:

@@ -1,0 +1,104 @@
+"""The built book: its pages are there, nothing is loaded from elsewhere, and every link inside it leads somewhere."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+
+from book.tools import chapters, scoreboard
+from thermolib import claims
+
+
+@pytest.fixture(scope="module")
+def pages(html):
+    files = [path for path in html.rglob("*.html") if "_static" not in path.parts]
+    return {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in files}
+
+
+def test_every_chapter_and_page_is_there(html):
+    expected = ["index", "search", "genindex"]
+    expected += [f"book/{path.stem}" for path in (chapters.ROOT / "book").glob("*.md")]
+    expected += [f"notebooks/{path.stem}" for path in chapters.find()]
+    assert [name for name in expected if not (html / f"{name}.html").is_file()] == []
+
+
+def external(page: BeautifulSoup) -> list[str]:
+    """What a browser would load from another machine while the page is read."""
+    loads = page.select(
+        "script[src], img[src], iframe[src], source[src], video[src], audio[src], embed[src], object[data],"
+        "link[rel~=stylesheet], link[rel~=icon], link[rel~=preload], link[rel~=preconnect], link[rel~=dns-prefetch]"
+    )
+    addresses = [tag.get("src") or tag.get("href") or tag.get("data") or "" for tag in loads]
+    return [address for address in addresses if re.match("(?:[a-z]+:)?//", address)]
+
+
+def test_nothing_is_loaded_from_elsewhere(pages):
+    assert {path.name: found for path, page in pages.items() if (found := external(page))} == {}
+
+
+def test_styles_load_nothing_from_elsewhere(html):
+    remote = re.compile(r"""(?:@import\s+|url\()\s*["']?(?:https?:)?//[^)"']+""")
+    found = {path.name: remote.findall(path.read_text(encoding="utf-8")) for path in html.rglob("*.css")}
+    assert {name: loads for name, loads in found.items() if loads} == {}
+
+
+def test_an_external_script_would_be_noticed():
+    assert external(BeautifulSoup('<script src="https://cdn.example/x.js"></script>', "html.parser"))
+    assert external(BeautifulSoup('<img src="//cdn.example/x.png">', "html.parser"))
+
+
+def broken(pages: dict[Path, BeautifulSoup]) -> list[tuple[str, str]]:
+    """The links to pages or places of this book that do not exist."""
+    places = {path: {tag.get("id") or tag.get("name") for tag in page.select("[id], a[name]")} for path, page in
+              pages.items()}  # fmt: skip
+    found = []
+    for path, page in pages.items():
+        for link in page.select("a[href]"):
+            href = link["href"]
+            url = urlsplit(unquote(href))
+            if url.scheme or url.netloc or href in ("", "#"):
+                continue
+            target = (path.parent / url.path).resolve() if url.path else path
+            if not target.exists() or (url.fragment and target in places and url.fragment not in places[target]):
+                found.append((path.name, href))
+    return found
+
+
+def test_links_inside_the_book_resolve(pages):
+    assert broken(pages) == []
+
+
+def test_a_broken_link_would_be_noticed(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("")
+    soup = BeautifulSoup(
+        '<p id="here"></p><a href="#here"></a><a href="#gone"></a><a href="gone.html"></a>', "html.parser"
+    )
+    assert broken({page: soup}) == [("page.html", "#gone"), ("page.html", "gone.html")]
+
+
+def test_every_chapter_is_in_the_table_of_contents():
+    listed = scoreboard.in_order(chapters.ROOT / "_toc.yml")
+    assert sorted(listed) == sorted(path.stem for path in chapters.find())
+
+
+def test_the_scoreboard_shows_every_claim_of_every_chapter(html, pages):
+    board = pages[html / "book" / "scoreboard.html"]
+    rows = board.select("table.claims tbody tr")
+    stored = [
+        (md.stem, row)
+        for md in chapters.find()
+        for record in scoreboard.collect(md.with_suffix(".ipynb"))
+        for row in record["claims"]
+    ]
+    assert stored, "no chapter makes a claim"
+    shown = {row.a["href"]: row.select_one(".verdict").text for row in rows}
+    assert shown == {f"../notebooks/{stem}.html#claim-{row['id']}": row["verdict"] for stem, row in stored}
+    assert claims.summary([row for _, row in stored]) in board.text
+
+
+def test_the_library_page_shows_public_names(html, pages):
+    page = pages[html / "book" / "api.html"]
+    assert page.find(id="thermolib.claims.Claims.number")

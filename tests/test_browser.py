@@ -1,0 +1,187 @@
+"""The built book in a real browser: it reads well with no network, in the dark and on a phone.
+
+The pictures that are taken on the way are in ``_build/screenshots``.
+"""
+
+import functools
+import io
+import shutil
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from book.tools import build, chapters
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (Debian's package: chromium)")
+CHAPTER = "notebooks/langevin_splittings.html"
+SCREENSHOTS = build.HTML.parent / "screenshots"
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 900}
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(html):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=html))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open a page; at the end of the test, no page may have complained or asked for anything from elsewhere."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(path: str, viewport: dict = DESK, dark: bool = False) -> Page:
+        context = browser.new_context(viewport=viewport, color_scheme="dark" if dark else "light")
+        contexts.append(context)
+
+        def only_from_here(route):
+            if route.request.url.startswith((address, "data:", "blob:")):
+                return route.continue_()
+            complaints.append(f"{path} asks for {route.request.url}")
+            return route.abort()
+
+        context.route("**/*", only_from_here)
+        page = context.new_page()
+        page.on("console", lambda m: m.type == "error" and complaints.append(f"{path}: {m.text}"))
+        page.on("pageerror", lambda error: complaints.append(f"{path}: {error}"))
+        page.on("response", lambda r: r.status >= 400 and complaints.append(f"{path}: {r.status} for {r.url}"))
+        page.goto(f"{address}/{path}", wait_until="networkidle")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def pages() -> list[str]:
+    return [f"book/{p.stem}.html" for p in sorted((chapters.ROOT / "book").glob("*.md"))] + [
+        f"notebooks/{p.stem}.html" for p in chapters.find()
+    ]
+
+
+def shoot(page: Page, name: str) -> np.ndarray:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    picture = page.screenshot(path=SCREENSHOTS / f"{name}.png")
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("L"), dtype=float)
+
+
+def test_the_front_page_leads_into_the_book(visit):
+    page = visit("index.html")
+    page.wait_for_url("**/book/intro.html")
+    assert page.locator("h1").first.inner_text().startswith("Training as thermodynamics")
+    shoot(page, "front")
+    page.locator(".bd-sidebar a", has_text="Scoreboard").click()
+    page.wait_for_url("**/scoreboard.html")
+    assert page.locator("table.claims tbody tr").count() > 0
+    shoot(page, "scoreboard")
+
+
+@pytest.mark.parametrize("stem", [p.stem for p in chapters.find()])
+def test_the_figures_of_a_chapter_are_there_and_not_blank(visit, stem):
+    page = visit(f"notebooks/{stem}.html")
+    figures = page.locator(".cell_output img, figure img")
+    assert figures.count() > 0
+    for i in range(figures.count()):
+        figure = figures.nth(i)
+        figure.scroll_into_view_if_needed()
+        assert figure.evaluate("img => img.complete && img.naturalWidth > 0")
+        pixels = np.asarray(Image.open(io.BytesIO(figure.screenshot())).convert("L"), dtype=float)
+        assert pixels.std() > 5, f"figure {i} of {stem} is blank"
+        assert figure.get_attribute("alt"), f"figure {i} of {stem} has no alternative text"
+    shoot(page, f"chapter-{stem}")
+
+
+def test_mathematics_is_drawn(visit):
+    page = visit("book/glossary.html")
+    page.wait_for_selector("mjx-container", timeout=10_000)
+    assert page.locator("mjx-container").count() == page.locator(".math").count()
+    assert page.locator("mjx-merror").count() == 0
+    assert page.evaluate("[...document.fonts].some(f => f.family.startsWith('MJXTEX') && f.status == 'loaded')")
+
+
+def test_search_finds_baoab(visit):
+    page = visit("search.html?q=BAOAB")
+    page.wait_for_selector("#search-results li")
+    found = page.locator("#search-results li a").all_inner_texts()
+    assert any("Langevin splittings" in title for title in found)
+    shoot(page, "search")
+
+
+def test_folded_code_unfolds(visit):
+    page = visit(CHAPTER)
+    fold = page.locator("details.hide.above-input").first
+    code = fold.locator(".highlight").first
+    assert not code.is_visible()
+    fold.locator("summary").click()
+    assert code.is_visible()
+    shoot(page, "unfolded")
+
+
+def contrast(page: Page, selector: str) -> float:
+    """The contrast of a text against the page, as the accessibility guidelines define it."""
+    rgb = page.evaluate(
+        """selector => {
+          const text = getComputedStyle(document.querySelector(selector)).color;
+          const page = getComputedStyle(document.documentElement).backgroundColor;
+          return [text, page].map(c => c.match(/[\\d.]+/g).slice(0, 3).map(Number));
+        }""",
+        selector,
+    )
+
+    def luminance(color):
+        c = np.array(color) / 255
+        return np.where(c <= 0.03928, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+    low, high = sorted(map(luminance, rgb))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_is_readable_by_day_and_by_night(visit, dark):
+    page = visit(f"{CHAPTER}#claims", dark=dark)
+    assert page.evaluate("document.documentElement.dataset.theme") == ("dark" if dark else "light")
+    background = shoot(page, "claims-dark" if dark else "claims-light")
+    assert np.median(background) < 60 if dark else np.median(background) > 200
+    for selector in (".bd-article p", "table.claims td", "table.claims small", "table.claims .verdict"):
+        assert contrast(page, selector) >= 4.5, selector
+
+
+@pytest.mark.parametrize("path", pages())
+def test_a_phone_never_scrolls_sideways(visit, path):
+    page = visit(path, viewport=PHONE)
+    wide = page.evaluate("document.scrollingElement.scrollWidth")
+    shoot(page, "phone-" + path.removesuffix(".html").replace("/", "-"))
+    assert wide <= PHONE["width"], page.evaluate(
+        """() => [...document.querySelectorAll('.bd-article *')].filter(e => e.getBoundingClientRect().right > 391)
+          .slice(0, 5).map(e => e.outerHTML.slice(0, 150))"""
+    )
+
+
+def test_claims_become_cards_on_a_phone(visit):
+    page = visit(f"{CHAPTER}#claims", viewport=PHONE)
+    row = page.locator("table.claims tbody tr").first
+    assert row.evaluate("r => getComputedStyle(r).display") == "block"
+    row.scroll_into_view_if_needed()
+    shoot(page, "phone-claims")

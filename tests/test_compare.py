@@ -1,0 +1,203 @@
+"""Chapters are compared within their tolerances, and a changed result is seen to fail."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+from book.tools import execute
+from book.tools.compare import Tolerance, difference, texts, tolerance
+
+ROOT = Path(__file__).resolve().parents[1]
+Z5 = Tolerance(zscore=5)
+
+
+@pytest.mark.parametrize(
+    ("within", "reference", "new"),
+    [
+        (Tolerance(), "loss 0.5", "loss 0.5"),
+        (Tolerance(rtol=1e-6), "loss 0.5000000 at 3", "loss  0.5000001 at 3"),
+        (Tolerance(atol=1e-3), "a=1e-9, b=-2.0", "a=-1e-4, b=-2.0"),
+        (Tolerance(rtol=1e-6), "nan and inf", "nan and inf"),
+        (Z5, "acc 0.812 ± 0.004 (10 runs)", "acc 0.800 ± 0.004 (10 runs)"),
+        (Z5, "acc 0.812 ± 0.004", "acc 0.812 ± 0.011"),
+        (Z5, "1.0e-05 ± 4.0e-07", "1.2e-05 ± 4.1e-07"),
+        (Z5, "1 ± 0", "1 ± 0"),
+        (Tolerance(zscore=5, atol=1e-3), "1 ± 0", "0.9995 ± 0.0002"),
+        (Tolerance(zscore=5, rtol=1e-3), "0.8 ± 0.1 after 2.000", "0.9 ± 0.1 after 2.001"),
+    ],
+)
+def test_agreement(within, reference, new):
+    assert difference(reference, new, within) == ""
+
+
+@pytest.mark.parametrize(
+    ("within", "reference", "new", "why"),
+    [
+        (Tolerance(), "loss 0.5", "loss 0.50", "no tag"),
+        (Tolerance(), "a  b", "a b", "no tag"),
+        (Tolerance(rtol=1e-6), "loss 0.5", "loss 0.50001", "0.50001 instead of 0.5"),
+        (Tolerance(rtol=1e-6), "loss 0.5", "cost 0.5", "text between"),
+        (Tolerance(rtol=1e-6), "0.5 0.5", "0.5", "text between"),
+        (Tolerance(rtol=0.5), "seed 3", "seed 4", "4 instead of 3"),
+        (Tolerance(rtol=0.5), "0.5", "nan", "nan"),
+        (Tolerance(rtol=0.5), "0.5", "inf", "inf"),
+        (Tolerance(atol=1e-3), "0.8 ± 0.004", "0.8 ± 0.009", "0.009 instead of 0.004"),
+        (Z5, "acc 0.812 ± 0.004", "acc 0.780 ± 0.004", "apart"),
+        (Z5, "acc 0.812 ± 0.004", "acc 0.500 ± 0.100", "factor 3"),
+        (Z5, "acc 0.812 ± 0.004", "acc 0.812 ± 0.001", "factor 3"),
+        (Z5, "acc 0.812 ± 0.004", "acc 0.812", "text between"),
+        (Z5, "acc 0.812 ± 0.004", "acc nan ± nan", "nan"),
+        (Z5, "1 ± 0", "0.9 ± 0.1", "factor 3"),
+        (Z5, "plain 0.812", "plain 0.813", "0.813"),
+        (Z5, "0.9 ± 0.1 reproduced", "0.9 ± 0.1 differs", "text between"),
+    ],
+)
+def test_disagreement(within, reference, new, why):
+    assert why in difference(reference, new, within)
+
+
+def test_tags():
+    assert tolerance(["hide-input"]) == Tolerance()
+    assert tolerance(["rtol=1e-6", "zscore=4"]) == Tolerance(rtol=1e-6, zscore=4)
+    assert tolerance([], shows_claims=True) == Z5
+    assert tolerance(["zscore=3"], shows_claims=True).zscore == 3
+
+
+@pytest.mark.parametrize("tag", ["rtol=small", "rtol", "atol=-1", "zscore=inf", "zscore=nan"])
+def test_a_tag_without_a_sensible_number_is_refused(tag):
+    with pytest.raises(ValueError, match="tag"):
+        tolerance([tag])
+
+
+def test_what_is_compared():
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": "a"},
+        {"output_type": "stream", "name": "stderr", "text": "50%"},
+        {"output_type": "stream", "name": "stdout", "text": "b"},
+        {"output_type": "display_data", "data": {"image/png": "AAAA", "text/plain": "x"}},
+        {"output_type": "error", "ename": "ValueError", "evalue": "no"},
+    ]
+    rest = [("image/png", ""), ("text/plain", "x"), ("error", "ValueError: no")]
+    assert texts(outputs, keep_stderr=False) == [("stdout", "ab"), *rest]
+    assert ("stderr", "50%") in texts(outputs, keep_stderr=True)
+
+
+CHAPTER = """\
+---
+jupytext:
+  formats: ipynb,md:myst
+kernelspec: {display_name: Python 3, language: python, name: python3}
+---
+
+# A chapter
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+shift = 0.0
+```
+
+```{code-cell} ipython3
+import sys
+import thermolib.claims as claims
+values = [shift + 0.8 + 0.01 * (i % 5) for i in range(20)]
+print("progress", file=sys.stderr)
+values[0];
+```
+
+```{code-cell} ipython3
+:tags: [zscore=5]
+
+print("accuracy", claims.mean_error(values))
+```
+
+```{code-cell} ipython3
+:tags: [rtol=1e-6]
+
+print("first", values[0] * (1 + 1e-9))
+```
+
+```{code-cell} ipython3
+found = claims.Claims("partitioned", "tiny")
+found.number("accuracy", "it is 0.82", "Fig. 1", paper=0.82, runs=values, digits=2)
+found
+```
+"""
+
+
+@pytest.fixture(scope="module")
+def chapter(tmp_path_factory):
+    """A small chapter with its stored outputs."""
+    md = tmp_path_factory.mktemp("notebooks") / "tiny.md"
+    md.write_text(CHAPTER)
+    assert execute.execute(md) == ""
+    return md
+
+
+def compare(chapter: Path, folder: Path, change=lambda notebook: None) -> subprocess.CompletedProcess:
+    """Test the stored chapter after a change to it, as the chapters of the book are tested."""
+    notebook = nbformat.read(chapter.with_suffix(".ipynb"), as_version=4)
+    change(notebook)
+    nbformat.write(notebook, folder / "tiny.ipynb")
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-p", "notebooks.conftest"]
+    return subprocess.run(
+        [*command, "-p", "no:cacheprovider", "-q", str(folder / "tiny.ipynb")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def replace(old: str, new: str):
+    def change(notebook):
+        cells = [cell for cell in notebook.cells if cell.cell_type == "code" and old in cell.source]
+        assert cells
+        for cell in cells:
+            cell.source = cell.source.replace(old, new)
+
+    return change
+
+
+def test_an_unchanged_chapter_passes(chapter, tmp_path):
+    done = compare(chapter, tmp_path)
+    assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout
+
+
+def test_other_rounding_and_other_noise_pass(chapter, tmp_path):
+    def change(notebook):
+        replace("values[0] * (1 + 1e-9)", "0.8 * (1 + 2e-8)")(notebook)
+        replace("shift = 0.0", "shift = 0.002")(notebook)
+        replace("first", "first")(notebook)
+
+    done = compare(chapter, tmp_path, change)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_changed_result_fails(chapter, tmp_path):
+    done = compare(chapter, tmp_path, replace("shift = 0.0", "shift = 0.1"))
+    assert done.returncode == 1 and "3 failed, 2 passed" in done.stdout, done.stdout
+    assert "apart" in done.stdout and "text between the numbers differs" in done.stdout  # the mean; the verdict
+
+
+def test_an_exploding_error_bar_fails(chapter, tmp_path):
+    done = compare(chapter, tmp_path, replace("0.01 * (i % 5)", "0.2 * (i % 5) - 0.38"))
+    assert done.returncode == 1 and "factor 3" in done.stdout, done.stdout
+
+
+def test_a_chapter_that_was_never_run_fails(chapter, tmp_path):
+    def strip(notebook):
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.execution_count, cell.outputs = None, []
+
+    done = compare(chapter, tmp_path, strip)
+    assert done.returncode == 1 and "never run" in done.stdout and " passed" not in done.stdout, done.stdout
+
+
+def test_the_stored_chapter_holds_no_progress_bar(chapter):
+    stored = jupytext.read(chapter.with_suffix(".ipynb"))
+    assert not [o for cell in stored.cells for o in cell.get("outputs", []) if o.get("name") == "stderr"]

@@ -1,0 +1,77 @@
+"""The places that say what the project needs agree with each other."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def plain(requirement: str) -> str:
+    """The name of the package that a requirement is about, spelled in the one way in which names are compared."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def pins() -> dict[str, str]:
+    lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    return {plain(line): line for line in lines if line}
+
+
+def required() -> list[str]:
+    return PROJECT["dependencies"] + [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
+
+
+def test_every_requirement_is_pinned_to_one_version():
+    assert [r for r in required() if plain(r) not in pins()] == []
+    assert [line for line in pins().values() if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+
+
+def test_pins_satisfy_the_requirements():
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(r) for r in required()]
+    versions = {name: line.partition("==")[2] for name, line in pins().items()}
+    wrong = [str(r) for r in wanted if not r.specifier.contains(versions[plain(r.name)], prereleases=True)]
+    assert wrong == []
+
+
+def test_the_tested_torch_has_no_build_tag_and_brings_no_cuda():
+    assert pins()["torch"] == "torch==2.13.0"
+    assert pins()["torchvision"] == "torchvision==0.28.0"
+    assert [name for name in pins() if re.match("nvidia|cuda|triton", name)] == []
+
+
+def test_conda_installs_the_same_set():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    conda = [d for d in environment["dependencies"] if isinstance(d, str)]
+    (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
+    assert environment["name"] == PROJECT["name"]
+    assert conda == [f"python{PROJECT['requires-python']}", "pip"]
+    assert pip == ["-c constraints.txt", "-e .[book,test]"]
+
+
+def test_make_installs_the_same_set():
+    assert "-c constraints.txt -e '.[book,test]'" in (ROOT / "Makefile").read_text()
+
+
+def test_nobody_is_told_to_install_a_package_of_somebody_else():
+    texts = [p for p in ROOT.iterdir() if p.suffix in (".md", ".yml", ".toml", ".cff") or p.name == "Makefile"]
+    for folder in ("book", "notebooks", "thermolib", "batches", ".github", "benchmarks", "tests"):
+        texts += [p for p in (ROOT / folder).rglob("*") if p.suffix in (".md", ".py", ".ipynb", ".yml", ".yaml")]
+    wrong = re.compile(r"pip3? install[^\n`]*\bthermo" + "lib")  # in two parts, so as not to find itself
+    assert [p.name for p in texts if wrong.search(p.read_text(encoding="utf-8"))] == []
+
+
+def test_the_citation_names_four_papers_of_the_bibliography():
+    papers = yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]
+    bibliography = (ROOT / "book" / "references.bib").read_text()
+    assert len(papers) == 4
+    assert [p["title"] for p in papers if p.get("doi", p.get("url")) not in bibliography] == []
+
+
+def test_ci_calls_make_test():
+    assert "make test" in (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")

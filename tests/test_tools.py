@@ -1,0 +1,170 @@
+"""The tools of the book: chapters are executed whole or not at all, pairs are in step, runs take known parameters."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from book.tools import build, chapters, execute, reference, rerun, scoreboard
+
+CHAPTER = """\
+---
+jupytext:
+  formats: ipynb,md:myst
+kernelspec: {display_name: Python 3, language: python, name: python3}
+---
+
+# A chapter
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+seed = 0
+word = "BAOAB"
+```
+
+```{code-cell} ipython3
+print(seed, word)
+```
+"""
+
+
+@pytest.fixture
+def md(tmp_path):
+    path = tmp_path / "tiny.md"
+    path.write_text(CHAPTER)
+    return path
+
+
+def printed(ipynb: Path) -> str:
+    cells = nbformat.read(ipynb, as_version=4).cells
+    return "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
+
+
+def test_execution_is_the_same_to_the_byte(md):
+    assert execute.execute(md) == ""
+    first = md.with_suffix(".ipynb").read_bytes()
+    assert execute.execute(md) == ""
+    assert md.with_suffix(".ipynb").read_bytes() == first
+    assert chapters.out_of_step(md) == ""
+
+
+def test_a_failing_chapter_keeps_its_stored_outputs(md):
+    execute.execute(md)
+    first = md.with_suffix(".ipynb").read_bytes()
+    md.write_text(CHAPTER.replace("print(seed, word)", "print(1 / seed)"))
+    assert "ZeroDivisionError" in execute.execute(md)
+    assert md.with_suffix(".ipynb").read_bytes() == first
+    assert sorted(path.name for path in md.parent.iterdir()) == ["tiny.ipynb", "tiny.md"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("seed = 0", "seed = 1"),
+        ("# A chapter", "# Another chapter"),
+        ("[parameters]", "[parameters, hide-input]"),
+    ],
+)
+def test_a_pair_that_is_out_of_step_is_noticed(md, old, new):
+    execute.execute(md)
+    md.write_text(CHAPTER.replace(old, new))
+    assert "was not made from" in chapters.out_of_step(md)
+
+
+def test_a_chapter_without_outputs_is_noticed(md):
+    assert "never executed" in chapters.out_of_step(md)
+    nbformat.write(chapters.read(md), md.with_suffix(".ipynb"))
+    assert "never run" in chapters.out_of_step(md)
+
+
+def test_an_unknown_chapter_is_refused(md):
+    assert chapters.find(["tiny"], md.parent) == [md]
+    with pytest.raises(SystemExit, match="there is no chapter 'big'; there are: tiny"):
+        chapters.find(["big"], md.parent)
+
+
+def test_a_run_takes_other_parameters(md, tmp_path):
+    out = tmp_path / "runs" / "tiny.ipynb"
+    rerun.run(md, out, {"seed": 7})
+    assert printed(out) == "7 BAOAB\n"
+    assert nbformat.read(out, as_version=4).metadata.papermill.input_path == "tiny.md"
+    assert [path.name for path in out.parent.iterdir()] == ["tiny.ipynb"]
+
+
+def test_a_run_refuses_an_unknown_parameter(md, tmp_path):
+    with pytest.raises(ValueError, match=r"tiny\.md has no parameter 'sed'; it has: seed, word"):
+        rerun.run(md, tmp_path / "out.ipynb", {"sed": 7})
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_the_command_says_what_is_wrong_in_one_sentence():
+    stem = chapters.find()[0].stem
+    command = [sys.executable, "-m", "book.tools.rerun", stem, "-p", "sed", "7"]
+    done = subprocess.run(command, cwd=chapters.ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"{stem}.md has no parameter 'sed'" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-5", 1e-5), ("[1, 2]", [1, 2]), ("BAOAB", "BAOAB"), ("-3", -3)])
+def test_parameters_are_read_as_they_are_written(text, value):
+    assert rerun.literal(text) == value
+
+
+def test_runs_have_names_of_their_own():
+    names = {rerun.destination(Path("x.md"), p).name for p in ({}, {"seed": 1}, {"seed": 2}, {"a": "/" * 300})}
+    assert len(names) == 4 and "x.ipynb" in names and "x-seed=1.ipynb" in names
+
+
+def test_two_chapters_side_by_side(tmp_path):
+    for name, text in (("a", CHAPTER), ("b", CHAPTER.replace("seed = 0", "seed = 1 / 0"))):
+        (tmp_path / f"{name}.md").write_text(text)
+    done = {md.stem: error for md, error in chapters.side_by_side(execute.execute, chapters.find((), tmp_path), "")}
+    assert done["a"] == "" and "ZeroDivisionError" in done["b"]
+
+
+def test_the_book_is_built_again_when_a_source_changes(tmp_path):
+    (tmp_path / "book").mkdir()
+    page = tmp_path / "book" / "page.md"
+    page.write_text("one")
+    before = build.digest(tmp_path)
+    assert build.digest(tmp_path) == before
+    page.write_text("two")
+    assert build.digest(tmp_path) != before
+
+
+def test_the_order_of_the_chapters(tmp_path):
+    parts = [
+        {"chapters": [{"file": "book/a"}, {"file": "notebooks/z.ipynb", "sections": [{"file": "notebooks/b.ipynb"}]}]}
+    ]
+    toc = tmp_path / "_toc.yml"
+    toc.write_text(yaml.safe_dump({"format": "jb-book", "root": "book/intro", "parts": parts}))
+    assert scoreboard.in_order(toc) == ["z", "b"]
+
+
+def test_sections_of_a_docstring_become_fields():
+    lines = [
+        "Does it.",
+        "",
+        "Parameters",
+        "----------",
+        "a, b : two numbers: both",
+        "    positive.",
+        "",
+        "Raises",
+        "------",
+    ]
+    lines += ["ValueError : never.", "", "Source: a book.", "", "Notes", "-----", "Text."]
+    reference.reword(None, "function", "f", None, None, lines)
+    assert [line for line in lines if line] == [
+        "Does it.",
+        ":param a,b: two numbers: both",
+        "    positive.",
+        ":raises ValueError: never.",
+        "Source: a book.",
+        ".. rubric:: Notes",
+        "Text.",
+    ]
