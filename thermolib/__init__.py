@@ -2,18 +2,33 @@
 
 from thermolib import claims, datasets, init, losses, models, noise, observe
 from thermolib.ensemble import Ensemble
-from thermolib.integrators import SGD, SGLD, Adam, Langevin
+from thermolib.integrators import (
+    LOL,
+    SGD,
+    SGLD,
+    Adam,
+    AdaptiveLangevin,
+    AdLaLa,
+    Langevin,
+    LangevinInLayers,
+    Partitioned,
+)
 from thermolib.simulate import Final, History, simulate, train
 from thermolib.words import Word
 
 __all__ = [
+    "LOL",
     "SGD",
     "SGLD",
+    "AdLaLa",
     "Adam",
+    "AdaptiveLangevin",
     "Ensemble",
     "Final",
     "History",
     "Langevin",
+    "LangevinInLayers",
+    "Partitioned",
     "Word",
     "claims",
     "datasets",

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["above", "at_least", "device", "integer", "length"]
+__all__ = ["above", "at_least", "device", "integer", "length", "one_of"]
 
 
 def _every(name: str, value: Any, ok: Callable[[torch.Tensor], torch.Tensor], allowed: str) -> None:
@@ -40,7 +40,7 @@ def at_least(name: str, value: Any, bound: float = 0.0, below: float = float("in
 
 def integer(name: str, value: Any, least: int) -> int:
     """Refuse anything that is not a whole number of at least the given size."""
-    if isinstance(value, bool) or not isinstance(value, int) and not (hasattr(value, "__index__")):
+    if isinstance(value, bool) or (not isinstance(value, int) and not (hasattr(value, "__index__"))):
         raise ValueError(f"{name}={value!r} is not allowed: it must be a whole number of at least {least}")
     number = value.__index__()
     if number < least:
@@ -65,3 +65,9 @@ def device(name: str | torch.device | None) -> torch.device:
         there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         raise ValueError(f"device={str(name)!r} is not there: this machine has {', '.join(there)}") from error
     return found
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Refuse a word that is not on the list."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is not allowed: it must be {' or '.join(map(repr, allowed))}")

@@ -73,6 +73,11 @@ class Ensemble:
         """Number of parameters of one replica."""
         return sum(self._sizes)
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of elements of each parameter tensor, by name, in the order of the columns."""
+        return dict(zip(self.names, self._sizes, strict=True))
+
     def __repr__(self) -> str:
         kind = type(self.module).__name__
         return f"Ensemble({kind}, replicas={len(self)}, parameters={self.parameters}, device={self.device})"

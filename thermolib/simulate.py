@@ -202,7 +202,15 @@ def train(
     bound = {name: o.bind(ensemble) if hasattr(o, "bind") else o for name, o in (observe or {}).items()}
     small = ensemble.device.type == "cpu" and ensemble.parameters < SMALL
     chunk = min(len(ensemble), _chunk(ensemble.parameters)) if small else len(ensemble)
-    job = Job(integrator, source, key, steps, max(1, steps // 100) if every is None else every, bound, chunk)
+    job = Job(
+        integrator.bind(ensemble.sizes),
+        source,
+        key,
+        steps,
+        max(1, steps // 100) if every is None else every,
+        bound,
+        chunk,
+    )
     threads = torch.get_num_threads()
     workers = checks.integer("workers", threads if workers is None else workers, 1)
     begin = ensemble.q if start is None else start

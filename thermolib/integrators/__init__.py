@@ -1,7 +1,23 @@
 """One file per dynamics. Each is a frozen dataclass of hyperparameters with ``init`` and ``step``."""
 
+from thermolib.integrators.adaptive_langevin import AdaptiveLangevin
 from thermolib.integrators.base import Integrator, Positions, Splitting, State
 from thermolib.integrators.gradient import SGD, Adam
 from thermolib.integrators.langevin import SGLD, Langevin
+from thermolib.integrators.partitioned import LOL, AdLaLa, LangevinInLayers, Partitioned
 
-__all__ = ["SGD", "SGLD", "Adam", "Integrator", "Langevin", "Positions", "Splitting", "State"]
+__all__ = [
+    "LOL",
+    "SGD",
+    "SGLD",
+    "AdLaLa",
+    "Adam",
+    "AdaptiveLangevin",
+    "Integrator",
+    "Langevin",
+    "LangevinInLayers",
+    "Partitioned",
+    "Positions",
+    "Splitting",
+    "State",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -50,6 +50,10 @@ class Integrator:
 
     #: Fields that are not hyperparameters: they decide which operations run, not with which numbers.
     structure: ClassVar[tuple[str, ...]] = ()
+
+    def bind(self, sizes: Mapping[str, int]) -> Any:
+        """This dynamics for a module with the parameters of these names and sizes, in their order."""
+        return self
 
     def init(self, q: Tensor) -> Any:
         """The state that a run starts from at the positions ``q`` of shape ``[R, P]``."""

@@ -1,0 +1,346 @@
+"""Partitioned integrators: each group of parameters has its own dynamics, all share one force."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from thermolib import checks
+from thermolib.integrators.adaptive_langevin import AdaptiveLangevin
+from thermolib.integrators.base import Integrator, Potential, Value
+from thermolib.integrators.langevin import Langevin
+from thermolib.noise import Key
+
+__all__ = ["LOL", "AdLaLa", "LangevinInLayers", "Partitioned", "PartitionedState"]
+
+Slices = tuple[slice, ...]
+Pair = Value | tuple[Value, Value]
+
+#: Random draws that one group may make in a step: the next group's begin behind them.
+_DRAWS = 64
+
+
+class PartitionedState(NamedTuple):
+    """Positions and momenta of all parameters, ``[R, P]``, and what else each group's dynamics carries.
+
+    ``parts[group]`` holds the rest of a group's state by name, for example ``state.parts["hidden"]["xi"]``. Where a
+    group's dynamics has no momenta, ``p`` is zero.
+    """
+
+    q: Tensor
+    p: Tensor
+    parts: dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Partitioned(Integrator):
+    r"""Several dynamics side by side, one for each group of parameters.
+
+    .. math:: \theta = (\theta^{(1)}, \dots, \theta^{(d)}), \qquad
+              (\theta^{(i)}, p^{(i)}) \leftarrow \Phi^{(i)}_h(\theta^{(i)}, p^{(i)};\, G^{(i)}(\theta))
+
+    Every group begins its step with the force at the current positions, which is evaluated once for all of them; each
+    may have its own word, temperature and friction. The step size is common to all.
+
+    ==================  =================  ====================================
+    symbol              argument           unit
+    ==================  =================  ====================================
+    :math:`h`           ``step_size``      time
+    :math:`\Phi^{(i)}`  ``parts``          see each dynamics
+    ==================  =================  ====================================
+
+    Parameters
+    ----------
+    parts : group to dynamics. A group is a parameter's name, the name of a layer that holds it, or a pattern with
+        ``*``; the first that matches takes the parameter. If the groups are just ``hidden`` and ``output`` and the
+        module has no such layers, ``output`` is its last layer and ``hidden`` the rest.
+    step_size : a number, or a tensor of one value per replica; it replaces the step sizes of the parts.
+    columns : group to slices of the P parameters. Training fills it in from the names; needed on a bare potential.
+
+    State: ``q`` and ``p``, each ``[R, P]``, and ``parts``.
+
+    Raises
+    ------
+    ValueError : no parts, a parameter that no group takes or a group that takes none, a dynamics that asks for more
+        than one force a step, a step size that is not above zero.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 3.
+    """
+
+    structure: ClassVar[tuple[str, ...]] = ("parts", "columns_of")
+
+    parts: Mapping[str, Integrator]
+    step_size: Value = 0.1
+    columns_of: Mapping[str, Slices] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checks.above("step_size", self.step_size)
+        if not self.parts:
+            raise ValueError("parts={} is not allowed: there must be at least one group")
+        for name, part in self.parts.items():
+            if isinstance(part, Partitioned) or not isinstance(part, Integrator):
+                raise ValueError(f"parts[{name!r}] is a {type(part).__name__}: it must be a dynamics of its own")
+
+    def bind(self, sizes: Mapping[str, int]) -> Partitioned:
+        group_of = _assign(tuple(self.parts), tuple(sizes))
+        columns: dict[str, list[slice]] = {group: [] for group in self.parts}
+        start = 0
+        for name, size in sizes.items():
+            mine = columns[group_of[name]]
+            if mine and mine[-1].stop == start:
+                mine[-1] = slice(mine[-1].start, start + size)
+            else:
+                mine.append(slice(start, start + size))
+            start += size
+        parts = {
+            group: part.bind({name: size for name, size in sizes.items() if group_of[name] == group})
+            for group, part in self.parts.items()
+        }
+        return dataclasses.replace(self, parts=parts, columns_of={g: tuple(s) for g, s in columns.items()})
+
+    @property
+    def hyperparameters(self) -> dict[str, Value]:
+        values: dict[str, Value] = {"step_size": self.step_size}
+        for group, part in self.parts.items():
+            values |= {f"{group}.{n}": v for n, v in part.hyperparameters.items() if n != "step_size"}
+        return values
+
+    def with_values(self, values: dict[str, Any]) -> Partitioned:
+        parts = {}
+        for group, part in self.parts.items():
+            own = {n.removeprefix(f"{group}."): v for n, v in values.items() if n.startswith(f"{group}.")}
+            parts[group] = part.with_values(own | {"step_size": values["step_size"]})
+        return super().with_values({"step_size": values["step_size"], "parts": parts})
+
+    def init(self, q: Tensor) -> PartitionedState:
+        self._check(q)
+        states = {g: part.init(_take(q, self.columns_of[g])) for g, part in self.parts.items()}
+        return self._join(states)
+
+    def enter(self, state: PartitionedState, potential: Potential, key: Key) -> PartitionedState:
+        return self._each("enter", state, potential, key)
+
+    def step(self, state: PartitionedState, potential: Potential, key: Key) -> PartitionedState:
+        return self._each("step", state, potential, key)
+
+    def leave(self, state: PartitionedState, potential: Potential, key: Key) -> PartitionedState:
+        return self._each("leave", state, potential, key)
+
+    def _each(self, what: str, state: PartitionedState, potential: Potential, key: Key) -> PartitionedState:
+        self = self.columns(state.q)
+        shared = _SharedForce(potential, state.q)
+        states = {}
+        for number, (group, part) in enumerate(self.parts.items()):
+            slices = self.columns_of[group]
+            q = _take(state.q, slices)
+            own = part.init(q)._replace(**state.parts[group])
+            if "p" in own._fields:
+                own = own._replace(p=_take(state.p, slices))
+            view = _GroupForce(shared, group, slices, q)
+            states[group] = getattr(part, what)(own, view, key.at(offset=number * _DRAWS))
+        return self._join(states)
+
+    def _join(self, states: dict[str, Any]) -> PartitionedState:
+        """The groups' states as one, their positions and momenta back in the order of the parameters."""
+        q = _put({g: s.q for g, s in states.items()}, self.columns_of)
+        p = _put({g: getattr(s, "p", torch.zeros_like(s.q)) for g, s in states.items()}, self.columns_of)
+        rest = {g: {n: t for n, t in s._asdict().items() if n not in ("q", "p")} for g, s in states.items()}
+        return PartitionedState(q, p, rest)
+
+    def _check(self, q: Tensor) -> None:
+        if set(self.columns_of) != set(self.parts):
+            raise ValueError(
+                f"columns_of={sorted(self.columns_of)} does not say which parameters the groups {sorted(self.parts)} "
+                "have: on a bare potential it must name the slices of each"
+            )
+        places = sorted(i for slices in self.columns_of.values() for s in slices for i in range(s.start, s.stop))
+        if places != list(range(q.shape[1])):
+            raise ValueError(f"columns_of does not cover each of the {q.shape[1]} parameters once")
+
+
+class _SharedForce:
+    """The force on all parameters at one point, evaluated when it is first asked for."""
+
+    def __init__(self, potential: Potential, q: Tensor) -> None:
+        self._potential, self._q = potential, q
+        self._force: Tensor | None = None
+
+    def __call__(self) -> Tensor:
+        if self._force is None:
+            self._force = self._potential.force(self._q)
+        return self._force
+
+
+class _GroupForce:
+    """The part of the shared force that belongs to one group."""
+
+    def __init__(self, shared: _SharedForce, group: str, slices: Slices, at: Tensor) -> None:
+        self._shared, self._group, self._slices, self._at = shared, group, slices, at
+
+    def force(self, q: Tensor) -> Tensor:
+        if q is not self._at:
+            raise ValueError(
+                f"parts[{self._group!r}] asks for a second force in one step: the groups share one, so its word may "
+                "have no A between two B's, read cyclically"
+            )
+        return _take(self._shared(), self._slices)
+
+    def loss(self, q: Tensor) -> Tensor:
+        raise ValueError(f"parts[{self._group!r}] asks for the loss: a group of parameters has only a force")
+
+
+def _assign(groups: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
+    """Which group takes which parameter."""
+
+    def takes(group: str, name: str) -> bool:
+        return name == group or name.startswith(f"{group}.") or ("*" in group and fnmatchcase(name, group))
+
+    if set(groups) == {"hidden", "output"} and not any(takes(group, name) for group in groups for name in names):
+        last = names[-1].rpartition(".")[0]
+        return {name: "output" if name.rpartition(".")[0] == last else "hidden" for name in names}
+    found = {name: next((g for g in groups if takes(g, name)), None) for name in names}
+    left = [name for name, group in found.items() if group is None]
+    if left:
+        raise ValueError(f"parts has the groups {', '.join(groups)}: none of them takes the parameter {left[0]!r}")
+    empty = [group for group in groups if group not in found.values()]
+    if empty:
+        raise ValueError(f"parts[{empty[0]!r}] takes no parameter: the module has {', '.join(names)}")
+    return {name: str(group) for name, group in found.items()}
+
+
+def _take(whole: Tensor, slices: Slices) -> Tensor:
+    if len(slices) == 1:
+        return whole[:, slices[0]]
+    return torch.cat([whole[:, s] for s in slices], 1)
+
+
+def _put(groups: dict[str, Tensor], where: Mapping[str, Slices]) -> Tensor:
+    pieces = []
+    for group, tensor in groups.items():
+        sizes = [s.stop - s.start for s in where[group]]
+        pieces += list(zip((s.start for s in where[group]), tensor.split(sizes, 1), strict=True))
+    return torch.cat([piece for _, piece in sorted(pieces, key=lambda pair: pair[0])], 1)
+
+
+def LangevinInLayers(
+    step_size: Value = 0.1,
+    friction: Pair = (1.0, 1.0),
+    temperature: Pair = (1e-4, 1e-4),
+    word: str = "BAOAB",
+) -> Partitioned:
+    r"""Langevin dynamics with its own friction and temperature in the hidden layers and in the output layer.
+
+    .. math:: dp^{(i)} = G^{(i)}\,dt - \gamma_i p^{(i)}\,dt + \sqrt{2\tau_i\gamma_i}\,dW^{(i)}, \qquad i = 1, 2
+
+    ============================  =================  ================
+    symbol                        argument           unit
+    ============================  =================  ================
+    :math:`h`                     ``step_size``      time
+    :math:`\gamma_1, \gamma_2`    ``friction``       1 / time
+    :math:`\tau_1, \tau_2`        ``temperature``    loss
+    ============================  =================  ================
+
+    ``friction`` and ``temperature`` are pairs (hidden, output), or one value for both; each value a number or a tensor
+    of one value per replica. Raises ValueError as :class:`Langevin` does.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 3.1.
+    """
+    (g1, g2), (t1, t2) = _pair("friction", friction), _pair("temperature", temperature)
+    parts = {
+        "hidden": Langevin(word, friction=g1, temperature=t1),
+        "output": Langevin(word, friction=g2, temperature=t2),
+    }
+    return Partitioned(parts, step_size)
+
+
+def LOL(
+    step_size: Value = 0.1,
+    friction: Value = 0.01,
+    temperature: Pair = (1e-3, 0.0),
+    word: str = "BAOAB",
+) -> Partitioned:
+    r"""Langevin dynamics in the hidden layers, its overdamped limit in the output layer.
+
+    BAOAB in both, with :math:`\gamma_2 \to \infty` taken exactly in the output layer:
+
+    .. math:: \hat p^{(1)} = e^{-\gamma_1 h} p^{(1)} + \sqrt{\tau_1 (1 - e^{-2\gamma_1 h})}\,R^{(1)}, \qquad
+              \hat p^{(2)} = \sqrt{\tau_2}\,R^{(2)}
+
+    At :math:`\tau_2 = 0` the output layer does gradient descent with the rate :math:`h^2/2`.
+
+    ============================  =================  ================
+    symbol                        argument           unit
+    ============================  =================  ================
+    :math:`h`                     ``step_size``      time
+    :math:`\gamma_1`              ``friction``       1 / time
+    :math:`\tau_1, \tau_2`        ``temperature``    loss
+    ============================  =================  ================
+
+    ``temperature`` is a pair (hidden, output), or the value of the hidden layers with zero in the output layer. Each
+    value is a number or a tensor of one value per replica. Raises ValueError as :class:`Langevin` does.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 3.2.
+    """
+    t1, t2 = temperature if isinstance(temperature, tuple) else (temperature, 0.0)
+    return LangevinInLayers(step_size, (friction, math.inf), (t1, t2), word)
+
+
+def AdLaLa(
+    step_size: Value = 0.15,
+    temperature: Pair = (1e-4, 1e-4),
+    friction: Value = 0.1,
+    noise: Value = 0.01,
+    coupling: Value = 0.1,
+    convention: str = "sde",
+    thermostats: str = "group",
+    words: tuple[str, str] = ("BACDEDCAB", "BAOAB"),
+) -> Partitioned:
+    r"""Adaptive Langevin dynamics in the hidden layers, Langevin dynamics in the output layer.
+
+    .. math::
+
+        dp^{(1)} &= G^{(1)}\,dt - \epsilon\xi p^{(1)}\,dt + \sigma_A\,dW^{(1)}, \qquad
+        d\xi = \epsilon\,(|p^{(1)}|^2 - N_1\tau_1)\,dt \\
+        dp^{(2)} &= G^{(2)}\,dt - \gamma p^{(2)}\,dt + \sqrt{2\tau_2\gamma}\,dW^{(2)}
+
+    ============================  =================  ============================
+    symbol                        argument           unit
+    ============================  =================  ============================
+    :math:`h`                     ``step_size``      time
+    :math:`\tau_1, \tau_2`        ``temperature``    loss
+    :math:`\gamma`                ``friction``       1 / time
+    :math:`\sigma_A`              ``noise``          momentum / sqrt(time)
+    :math:`\epsilon`              ``coupling``       convention "sde": 1 / momentum
+    ============================  =================  ============================
+
+    ``temperature`` is a pair (hidden, output), or one value for both. Each value is a number or a tensor of one value
+    per replica. ``convention`` and ``thermostats`` as for :class:`AdaptiveLangevin`; the authors' code is "code" with
+    "tensor". Raises ValueError as the two dynamics do.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 3.3, Eq. (15).
+    """
+    t1, t2 = _pair("temperature", temperature)
+    hidden = AdaptiveLangevin(
+        words[0],
+        temperature=t1,
+        noise=noise,
+        coupling=coupling,
+        convention=convention,
+        thermostats=thermostats,
+    )
+    return Partitioned({"hidden": hidden, "output": Langevin(words[1], friction=friction, temperature=t2)}, step_size)
+
+
+def _pair(name: str, value: Pair) -> tuple[Value, Value]:
+    if not isinstance(value, tuple):
+        return value, value
+    if len(value) != 2:
+        raise ValueError(f"{name} has {len(value)} values: it must be a pair (hidden, output), or one value for both")
+    return value
