@@ -39,7 +39,7 @@ class Library(SphinxDirective):
                 logger.warning("%s cannot be imported: %s", name, error)
                 continue
             section = nodes.section(ids=[name.replace(".", "-").replace("_", "-")])
-            section += nodes.title("", "", nodes.literal("", name))
+            section += nodes.title("", name)
             self.parse(section, "```{eval-rst}", f".. automodule:: {name}", *_members(module), "```")
             sections.append(section)
         return sections
