@@ -1,6 +1,7 @@
 """Training neural networks with the physics of heat: integrators, ensembles and the exact answers they must meet."""
 
-from thermolib import claims, datasets, init, losses, models, noise, observe
+from thermolib import claims, costs, datasets, init, losses, models, noise, observe, optim
+from thermolib.costs import Costs
 from thermolib.ensemble import Ensemble
 from thermolib.integrators import (
     LOL,
@@ -23,6 +24,7 @@ __all__ = [
     "AdLaLa",
     "Adam",
     "AdaptiveLangevin",
+    "Costs",
     "Ensemble",
     "Final",
     "History",
@@ -31,12 +33,14 @@ __all__ = [
     "Partitioned",
     "Word",
     "claims",
+    "costs",
     "datasets",
     "init",
     "losses",
     "models",
     "noise",
     "observe",
+    "optim",
     "simulate",
     "train",
 ]

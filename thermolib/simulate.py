@@ -62,13 +62,17 @@ class History:
     ``frame`` is a tidy table: one row per observed step and replica, with the columns ``step``, ``replica``, the
     hyperparameters, one column per observation, and ``diverged``, the step at which the replica became non-finite
     (missing where it did not). A replica that diverged keeps its last finite state. ``final`` is the last state,
-    ``compiled`` says how the steps ran, ``seconds`` how long.
+    ``compiled`` says how the steps ran, ``seconds`` how long, ``replica_steps`` how many there were: the steps that
+    this run made (not those it found in a checkpoint), times the replicas that made them. ``method`` is the
+    integrator's name.
     """
 
     frame: pd.DataFrame
     final: Final
     compiled: bool
     seconds: float
+    replica_steps: int = 0
+    method: str = ""
 
     @property
     def last(self) -> pd.DataFrame:
@@ -250,6 +254,9 @@ def _run(
     for number in chunks:
         saved.setdefault(number, {"records": []})
 
+    kept = {number: min(job.chunk, job.replicas - number * job.chunk) for number in chunks}
+    made = sum((job.end - chunk.step) * kept[number] for number, chunk in chunks.items())
+
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -281,7 +288,8 @@ def _run(
         torch.set_num_threads(before)
     final = _join(job, chunks)
     frame = _frame(job, {n: entry["records"] for n, entry in saved.items()}, final)
-    return History(frame, final, job.compiled is not None, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return History(frame, final, job.compiled is not None, seconds, made, type(job.integrator).__name__)
 
 
 def _begin(job: Job, start: Any) -> tuple[Any, Tensor]:
