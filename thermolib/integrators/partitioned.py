@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, NamedTuple
@@ -18,7 +19,7 @@ from thermolib.integrators.base import Integrator, Potential, Value
 from thermolib.integrators.langevin import Langevin
 from thermolib.noise import Key
 
-__all__ = ["LOL", "AdLaLa", "LangevinInLayers", "Partitioned", "PartitionedState"]
+__all__ = ["LOL", "AdLaLa", "LangevinInLayers", "OneForce", "Partitioned", "PartitionedState"]
 
 Slices = tuple[slice, ...]
 Pair = Value | tuple[Value, Value]
@@ -135,7 +136,7 @@ class Partitioned(Integrator):
 
     def _each(self, what: str, state: PartitionedState, potential: Potential, key: Key) -> PartitionedState:
         self = self.columns(state.q)
-        shared = _SharedForce(potential, state.q)
+        shared = functools.cache(lambda: potential.force(state.q))
         states = {}
         for number, (group, part) in enumerate(self.parts.items()):
             slices = self.columns_of[group]
@@ -143,8 +144,8 @@ class Partitioned(Integrator):
             own = part.init(q)._replace(**state.parts[group])
             if "p" in own._fields:
                 own = own._replace(p=_take(state.p, slices))
-            view = _GroupForce(shared, group, slices, q)
-            states[group] = getattr(part, what)(own, view, key.at(offset=number * _DRAWS))
+            force = OneForce(f"parts[{group!r}]", q, functools.partial(_share, shared, slices))
+            states[group] = getattr(part, what)(own, force, key.at(offset=number * _DRAWS))
         return self._join(states)
 
     def _join(self, states: dict[str, Any]) -> PartitionedState:
@@ -165,35 +166,25 @@ class Partitioned(Integrator):
             raise ValueError(f"columns_of does not cover each of the {q.shape[1]} parameters once")
 
 
-class _SharedForce:
-    """The force on all parameters at one point, evaluated when it is first asked for."""
+class OneForce:
+    """The force at one point, on all parameters or on a group's share of them: all that a step may ask for.
 
-    def __init__(self, potential: Potential, q: Tensor) -> None:
-        self._potential, self._q = potential, q
-        self._force: Tensor | None = None
+    ``force`` is a tensor, or a function that evaluates it when it is first asked for.
+    """
 
-    def __call__(self) -> Tensor:
-        if self._force is None:
-            self._force = self._potential.force(self._q)
-        return self._force
-
-
-class _GroupForce:
-    """The part of the shared force that belongs to one group."""
-
-    def __init__(self, shared: _SharedForce, group: str, slices: Slices, at: Tensor) -> None:
-        self._shared, self._group, self._slices, self._at = shared, group, slices, at
+    def __init__(self, who: str, at: Tensor, force: Tensor | Callable[[], Tensor]) -> None:
+        self._who, self._at, self._force = who, at, force
 
     def force(self, q: Tensor) -> Tensor:
         if q is not self._at:
             raise ValueError(
-                f"parts[{self._group!r}] asks for a second force in one step: the groups share one, so its word may "
-                "have no A between two B's, read cyclically"
+                f"{self._who} asks for a second force in one step, and there is only one: its word may have no A "
+                "between two B's, read cyclically"
             )
-        return _take(self._shared(), self._slices)
+        return self._force if isinstance(self._force, Tensor) else self._force()
 
     def loss(self, q: Tensor) -> Tensor:
-        raise ValueError(f"parts[{self._group!r}] asks for the loss: a group of parameters has only a force")
+        raise ValueError(f"{self._who} asks for the loss, and there is only a force")
 
 
 def _assign(groups: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
@@ -213,6 +204,10 @@ def _assign(groups: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
     if empty:
         raise ValueError(f"parts[{empty[0]!r}] takes no parameter: the module has {', '.join(names)}")
     return {name: str(group) for name, group in found.items()}
+
+
+def _share(force: Callable[[], Tensor], slices: Slices) -> Tensor:
+    return _take(force(), slices)
 
 
 def _take(whole: Tensor, slices: Slices) -> Tensor:

@@ -1,0 +1,305 @@
+"""The integrators as optimizers: one record each, from which the tests are made."""
+
+import copy
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+import torch.multiprocessing
+from torch import nn
+
+import thermolib as tl
+
+
+@dataclass
+class Record:
+    """An optimizer: how to make it for a module, its counterpart for ensembles, and what it refuses."""
+
+    make: Any
+    counterpart: Any
+    arguments: dict[str, Any]
+    refused: dict[str, Any]
+    grouped: bool = False  # takes the two groups of tl.optim.layers
+    quiet: dict[str, Any] = field(default_factory=dict)  # arguments that switch the noise off
+
+    def build(self, module: nn.Module, **changes: Any) -> torch.optim.Optimizer:
+        params = tl.optim.layers(module) if self.grouped else module.parameters()
+        return self.make(params, **self.arguments | changes)
+
+
+RECORDS = {
+    "Langevin": Record(
+        tl.optim.Langevin,
+        tl.Langevin,
+        {"step_size": 0.1, "friction": 2.0, "temperature": 1e-3},
+        {"step_size": 0.0, "friction": -1.0, "temperature": -1.0, "word": "AOA"},
+        quiet={"temperature": 0.0},
+    ),
+    "SGLD": Record(
+        tl.optim.SGLD,
+        tl.SGLD,
+        {"step_size": 0.1, "temperature": 1e-3},
+        {"step_size": -0.1, "temperature": -1.0},
+        quiet={"temperature": 0.0},
+    ),
+    "AdaptiveLangevin": Record(
+        tl.optim.AdaptiveLangevin,
+        tl.AdaptiveLangevin,
+        {"step_size": 0.1, "temperature": 1e-3, "noise": 0.05, "coupling": 0.2},
+        {"step_size": 0.0, "noise": -1.0, "coupling": 0.0, "convention": "none", "word": "BACXCAB"},
+        quiet={"noise": 0.0},
+    ),
+    "AdaptiveLangevin, thermostat per tensor": Record(
+        tl.optim.AdaptiveLangevin,
+        tl.AdaptiveLangevin,
+        {"step_size": 0.1, "temperature": 1e-3, "noise": 0.05, "coupling": 0.2, "thermostats": "tensor"},
+        {"thermostats": "layer"},
+        quiet={"noise": 0.0},
+    ),
+    "LangevinInLayers": Record(
+        tl.optim.LangevinInLayers,
+        tl.LangevinInLayers,
+        {"step_size": 0.1, "friction": (1.0, 3.0), "temperature": (1e-3, 1e-4)},
+        {"step_size": 0.0, "friction": (1.0, -3.0), "temperature": (1.0, 2.0, 3.0)},
+        grouped=True,
+        quiet={"temperature": (0.0, 0.0)},
+    ),
+    "LOL": Record(
+        tl.optim.LOL,
+        tl.LOL,
+        {"step_size": 0.1, "friction": 1.0, "temperature": (1e-3, 0.0)},
+        {"step_size": 0.0, "friction": -1.0, "temperature": (-1.0, 0.0)},
+        grouped=True,
+        quiet={"temperature": (0.0, 0.0)},
+    ),
+    "AdLaLa": Record(
+        tl.optim.AdLaLa,
+        tl.AdLaLa,
+        {"step_size": 0.1, "temperature": (1e-3, 1e-4), "friction": 1.0, "noise": 0.05, "coupling": 0.2},
+        {"step_size": 0.0, "noise": -1.0, "temperature": (-1.0, 0.0), "friction": -1.0},
+        grouped=True,
+        quiet={"temperature": (1e-3, 0.0), "noise": 0.0},
+    ),
+}
+
+each = pytest.mark.parametrize("name", RECORDS)
+
+
+def network(dtype=torch.float32, seed=0):
+    torch.manual_seed(seed)
+    return tl.models.shlp(2, 6).to(dtype)
+
+
+def batch(dtype=torch.float32):
+    x, y = tl.datasets.spirals(turns=1, train=40, test=40).train
+    return x.to(dtype), y.to(dtype)
+
+
+def train(module, optimizer, steps, data=None):
+    x, y = batch(next(module.parameters()).dtype) if data is None else data
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = tl.losses.bce(module(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def vector(module):
+    return nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+
+
+@each
+def test_without_noise_it_is_the_integrator(name):
+    """The optimizer's steps are those of the integrator on an ensemble of one, to rounding."""
+    record = RECORDS[name]
+    module = network(torch.float64)
+    ensemble = tl.Ensemble(module, dtype=torch.float64)
+    q = vector(module)[None]
+    law = record.counterpart(**record.arguments | record.quiet).bind(ensemble.sizes)
+    potential = tl.ensemble.Batch(ensemble, tl.losses.bce, *ensemble.checked(batch(torch.float64)))
+    state = law.init(q)
+    for step in range(25):
+        state = law.step(state, potential, tl.noise.key(0, 1, step))
+    train(module, record.build(module, **record.quiet), 25)
+    torch.testing.assert_close(vector(module)[None], state.q, rtol=1e-10, atol=1e-10)
+
+
+@each
+def test_with_noise_it_moves_otherwise_and_repeatably(name):
+    record = RECORDS[name]
+    ends = []
+    for changes in ({}, {}, {"seed": 1}, record.quiet):
+        module = network()
+        train(module, record.build(module, **changes), 10)
+        ends.append(vector(module))
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.allclose(ends[0], ends[2])
+    assert not torch.allclose(ends[0], ends[3])
+
+
+@each
+def test_no_two_parameters_share_their_noise(name):
+    """At zero gradients and equal shapes, what moves the parameters is uncorrelated between them."""
+    module = nn.Sequential(nn.Linear(30, 30, bias=False), nn.Linear(30, 30, bias=False), nn.Linear(30, 30, bias=False))
+    for p in module.parameters():
+        nn.init.zeros_(p)
+        p.grad = torch.zeros_like(p)
+    optimizer = RECORDS[name].build(module)
+    if name == "LOL":  # its output layer has no noise
+        optimizer.param_groups[1]["temperature"] = (1e-3, 1e-3)
+    for _ in range(2):  # the adaptive word shakes momenta behind its last drift
+        optimizer.step()
+    rows = torch.stack([p.detach().flatten() for p in module.parameters()])
+    off = torch.corrcoef(rows)[torch.triu(torch.ones(3, 3), 1).bool()]
+    assert (off.abs() < 5 / 30).all(), off
+    assert (rows.std(1) > 0).all()
+
+
+@each
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_state_dict_round_trip(name, dtype):
+    """Saved in the middle and loaded into a new optimizer, a run ends to the bit where it would have ended."""
+    record = RECORDS[name]
+    module = network(dtype)
+    optimizer = record.build(module)
+    train(module, optimizer, 5)
+    saved = copy.deepcopy(optimizer.state_dict())
+    twin = copy.deepcopy(module)
+    loaded = record.build(twin, seed=9, step_size=0.05)
+    loaded.load_state_dict(saved)
+    assert torch.equal(vector(twin), vector(module))
+    train(module, optimizer, 5)
+    train(twin, loaded, 5)
+    assert torch.equal(vector(twin), vector(module))
+
+
+@each
+def test_the_state_dict_is_safe_to_save(name, tmp_path):
+    module = network()
+    optimizer = RECORDS[name].build(module)
+    train(module, optimizer, 2)
+    torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+    loaded = torch.load(tmp_path / "state.pt", weights_only=True)
+    RECORDS[name].build(network()).load_state_dict(loaded)
+
+
+@each
+def test_bfloat16_follows_single_precision(name):
+    """Steps that a narrow type would round away add up in the copy that is kept."""
+    record = RECORDS[name]
+    wide, narrow = network(), network().to(torch.bfloat16)
+    with torch.no_grad():
+        for w, n in zip(wide.parameters(), narrow.parameters(), strict=True):
+            w.copy_(n)
+    a, b = record.build(wide, step_size=1e-3), record.build(narrow, step_size=1e-3)
+    x, y = batch()
+    for _ in range(30):
+        a.zero_grad()
+        tl.losses.bce(wide(x), y).backward()
+        for w, n in zip(wide.parameters(), narrow.parameters(), strict=True):
+            n.grad = w.grad.to(torch.bfloat16)
+        a.step()
+        b.step()
+    kept = torch.cat([b.state[p]["master"].flatten() for p in narrow.parameters()])
+    start = vector(network().to(torch.bfloat16)).float()
+    moved = (vector(wide) - start).norm()
+    assert (kept - vector(wide)).norm() < 0.01 * moved
+    assert torch.equal(vector(narrow), kept.to(torch.bfloat16))
+
+
+@each
+def test_parameters_without_gradient_stay(name):
+    module = network()
+    module.hidden.bias.requires_grad_(False)
+    before = module.hidden.bias.clone()
+    optimizer = RECORDS[name].build(module)
+    train(module, optimizer, 3)
+    assert torch.equal(module.hidden.bias, before)
+
+
+@each
+def test_groups_and_schedulers(name):
+    """A scheduler changes the step size of a group; the other hyperparameters may be changed by hand."""
+    record = RECORDS[name]
+    module = network()
+    optimizer = record.build(module)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, gamma=0.5)
+    for _ in range(4):
+        train(module, optimizer, 1)
+        scheduler.step()
+    assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(0.025)] * len(optimizer.param_groups)
+    params = tl.optim.layers(module)
+    params[0]["step_size"] = 0.01
+    assert [g["lr"] for g in record.make(params, **record.arguments).param_groups] == [0.01, 0.1]
+
+
+@each
+def test_it_learns(name):
+    module = network()
+    losses = train(module, RECORDS[name].build(module, step_size=0.5, **RECORDS[name].quiet), 200)
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@each
+def test_a_closure_is_called_with_gradients(name):
+    module = network()
+    optimizer = RECORDS[name].build(module)
+    x, y = batch()
+
+    def closure():
+        optimizer.zero_grad()
+        loss = tl.losses.bce(module(x), y)
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() > 0
+
+
+@each
+def test_bad_input(name):
+    record = RECORDS[name]
+    for argument, value in record.refused.items():
+        with pytest.raises(ValueError, match=argument):
+            record.build(network(), **{argument: value})
+    if record.grouped:
+        with pytest.raises(ValueError, match="two groups"):
+            record.make(network().parameters(), **record.arguments)
+
+
+def test_a_word_with_two_forces_is_refused():
+    module = network()
+    with pytest.raises(ValueError, match="second force in one step"):
+        train(module, tl.optim.Langevin(module.parameters(), word="BABAO"), 1)
+
+
+def _rank(rank, world, port, name, folder):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+    module = network()
+    parallel = nn.parallel.DistributedDataParallel(module)
+    optimizer = RECORDS[name].build(module)
+    x, y = batch()
+    train(parallel, optimizer, 20, (x[rank::world], y[rank::world]))
+    torch.save(vector(module), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", ["Langevin", "AdLaLa"])
+def test_two_processes_stay_identical(name, tmp_path):
+    """DistributedDataParallel averages the gradients; the noise is not sent, and is the same on both ranks."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(_rank, (2, port, name, str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert torch.equal(first, second)
+    module = network()
+    train(module, RECORDS[name].build(module), 20)
+    torch.testing.assert_close(first, vector(module), rtol=1e-4, atol=1e-5)

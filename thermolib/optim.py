@@ -1,0 +1,408 @@
+r"""The integrators as optimizers, for any ``nn.Module`` and its own training loop.
+
+``backward()`` has evaluated the gradient at the current parameters when an optimizer is asked to step, so every word
+is rotated to begin with B: BAOAB runs as B A O A, with one gradient a step. Noise is a function of (seed, number of the
+parameter, step, draw, index), so that it is the same on every device, and on every rank of DistributedDataParallel
+without being sent.
+
+Parameter groups, ``state_dict`` and learning-rate schedulers work as in PyTorch. The step size :math:`h` of a group is
+its entry ``lr``; the other hyperparameters keep their names and may be changed between steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thermolib import integrators, noise
+from thermolib.integrators.base import Integrator
+from thermolib.integrators.partitioned import OneForce
+
+__all__ = ["LOL", "SGLD", "AdLaLa", "AdaptiveLangevin", "Langevin", "LangevinInLayers", "layers"]
+
+Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+
+
+def layers(module: nn.Module) -> list[dict[str, Any]]:
+    """The parameters of a module as two groups, all but its last layer and its last layer.
+
+    The last layer is the submodule that holds the last parameter. Raises ValueError where it holds all of them.
+    """
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    if not named:
+        raise ValueError(f"module={type(module).__name__} is not allowed: it has no parameters to train")
+    last = named[-1][0].rpartition(".")[0]
+    output = [p for name, p in named if name.rpartition(".")[0] == last]
+    hidden = [p for name, p in named if name.rpartition(".")[0] != last]
+    if not hidden:
+        raise ValueError(f"module={type(module).__name__} has one layer: its parameters do not make two groups")
+    return [{"params": hidden}, {"params": output}]
+
+
+class _Dynamics(torch.optim.Optimizer):
+    """An optimizer whose every step is one step of an integrator, group by group."""
+
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        super().__init__(params, self._renamed(defaults) | {"steps": 0})
+        for number, group in enumerate(self.param_groups):
+            self._integrator(group, number)  # refuses hyperparameters that are not allowed before any step
+
+    @staticmethod
+    def _renamed(group: dict[str, Any]) -> dict[str, Any]:
+        return {"lr" if name == "step_size" else name: value for name, value in group.items()}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(self._renamed(param_group))
+
+    def _integrator(self, group: dict[str, Any], number: int) -> Integrator:
+        """The dynamics of a group at its present hyperparameters."""
+        raise TypeError(f"{type(self).__name__} has no dynamics of its own")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step, with the gradients that ``backward`` has left; a parameter without a gradient stays as it is."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        first = 0
+        for number, group in enumerate(self.param_groups):
+            integrator = self._integrator(group, number)
+            numbered = [(first + i, p) for i, p in enumerate(group["params"])]
+            first += len(numbered)
+            active = [(i, p) for i, p in numbered if p.grad is not None]
+            together = getattr(integrator, "thermostats", "tensor") == "group"
+            for block in [active] if together else [[pair] for pair in active]:
+                if block:
+                    self._step_block(integrator, block, group, numbered[0][1])
+            group["steps"] += 1
+        return loss
+
+    def _step_block(
+        self, integrator: Integrator, block: list[tuple[int, Tensor]], group: dict[str, Any], keeper: Tensor
+    ) -> None:
+        """Step some parameters as one row of positions. A thermostat that they share is kept with ``keeper``."""
+        parameters = [p for _, p in block]
+        sizes = [p.numel() for p in parameters]
+        q = torch.cat([self._master(p).reshape(1, -1) for p in parameters], 1)
+        force = torch.cat([-p.grad.to(q.dtype).reshape(1, -1) for p in parameters if p.grad is not None], 1)
+        if isinstance(integrator, integrators.AdaptiveLangevin) and integrator.thermostats == "tensor":
+            integrator = integrator.bind({"": sum(sizes)})
+        state = integrator.init(q)
+        for name, fresh in state._asdict().items():
+            if name == "q":
+                continue
+            if fresh.shape == q.shape:
+                rows = [self.state[p].get(name, torch.zeros_like(p, dtype=q.dtype)).reshape(1, -1) for p in parameters]
+                state = state._replace(**{name: torch.cat(rows, 1)})
+            else:
+                owner = keeper if len(block) > 1 else parameters[0]
+                state = state._replace(**{name: self.state[owner].get(name, fresh)})
+        key = noise.key(group["seed"], torch.tensor([block[0][0]]), group["steps"], q.device)
+        state = integrator.step(state, OneForce(type(integrator).__name__, q, force), key)
+        for name, value in state._asdict().items():
+            if value.shape == q.shape:
+                for p, part in zip(parameters, value.split(sizes, 1), strict=True):
+                    self._store(p, name, part.reshape(p.shape))
+            else:
+                self.state[keeper if len(block) > 1 else parameters[0]][name] = value
+
+    def _master(self, parameter: Tensor) -> Tensor:
+        """The parameter in at least single precision: a narrow type would round small steps away."""
+        if parameter.dtype in (torch.float32, torch.float64):
+            return parameter
+        kept = self.state[parameter].get("master")
+        if kept is None or not torch.equal(kept.to(parameter.dtype), parameter):  # changed from outside
+            return parameter.float()
+        return kept
+
+    def _store(self, parameter: Tensor, name: str, value: Tensor) -> None:
+        if name != "q":
+            self.state[parameter][name] = value.clone()
+            return
+        parameter.copy_(value)
+        if parameter.dtype not in (torch.float32, torch.float64):
+            self.state[parameter]["master"] = value.clone()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As in PyTorch, but the state keeps its precision where the parameters are of a narrow type."""
+        super().load_state_dict(state_dict)
+        numbers = [i for group in state_dict["param_groups"] for i in group["params"]]
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for number, parameter in zip(numbers, parameters, strict=True):
+            for name, value in state_dict["state"].get(number, {}).items():
+                self.state[parameter][name] = value.to(parameter.device).clone()
+
+
+class Langevin(_Dynamics):
+    r"""Langevin dynamics, :class:`thermolib.Langevin`, as an optimizer.
+
+    ==================  =================  ====================================
+    symbol              argument           unit
+    ==================  =================  ====================================
+    :math:`h`           ``step_size``      time
+    :math:`\gamma`      ``friction``       1 / time
+    :math:`\tau`        ``temperature``    loss
+    ==================  =================  ====================================
+
+    Parameters
+    ----------
+    params : parameters, or groups of them, each with hyperparameters of its own if wanted.
+    step_size, friction, temperature, word : as for :class:`thermolib.Langevin`; a word with one force per step.
+    seed : of the noise, 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ValueError : as :class:`thermolib.Langevin`.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), sections 2.1 and 2.2.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        step_size: float = 0.1,
+        friction: float = 1.0,
+        temperature: float = 0.0,
+        word: str = "BAOAB",
+        seed: int = 0,
+    ) -> None:
+        given = {"step_size": step_size, "friction": friction, "temperature": temperature, "word": word, "seed": seed}
+        super().__init__(params, given)
+
+    def _integrator(self, group: dict[str, Any], number: int) -> Integrator:
+        return integrators.Langevin(group["word"], group["lr"], group["friction"], group["temperature"])
+
+
+class SGLD(_Dynamics):
+    r"""Stochastic gradient Langevin dynamics, :class:`thermolib.SGLD`, as an optimizer.
+
+    ==================  =================  ====================================
+    symbol              argument           unit
+    ==================  =================  ====================================
+    :math:`h`           ``step_size``      time
+    :math:`\tau`        ``temperature``    loss
+    ==================  =================  ====================================
+
+    Parameters
+    ----------
+    params : parameters, or groups of them.
+    step_size, temperature : as for :class:`thermolib.SGLD`.
+    seed : of the noise, 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ValueError : as :class:`thermolib.SGLD`.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 1.3, Eq. (4).
+    """
+
+    def __init__(self, params: Params, step_size: float = 0.1, temperature: float = 0.0, seed: int = 0) -> None:
+        super().__init__(params, {"step_size": step_size, "temperature": temperature, "seed": seed})
+
+    def _integrator(self, group: dict[str, Any], number: int) -> Integrator:
+        return integrators.SGLD(group["lr"], group["temperature"])
+
+
+class AdaptiveLangevin(_Dynamics):
+    r"""Adaptive Langevin dynamics, :class:`thermolib.AdaptiveLangevin`, as an optimizer.
+
+    ====================  =================  ====================================
+    symbol                argument           unit
+    ====================  =================  ====================================
+    :math:`h`             ``step_size``      time
+    :math:`\tau`          ``temperature``    loss
+    :math:`\sigma_A`      ``noise``          momentum / sqrt(time)
+    :math:`\epsilon`      ``coupling``       convention "sde": 1 / momentum
+    ====================  =================  ====================================
+
+    Parameters
+    ----------
+    params : parameters, or groups of them; each group, or each tensor, has a thermostat of its own.
+    step_size, temperature, noise, coupling, convention, thermostats, word : as for
+        :class:`thermolib.AdaptiveLangevin`; a word with one force per step.
+    seed : of the noise, 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ValueError : as :class:`thermolib.AdaptiveLangevin`.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 2.5.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        step_size: float = 0.1,
+        temperature: float = 1e-4,
+        noise: float = 0.01,
+        coupling: float = 0.1,
+        convention: str = "sde",
+        thermostats: str = "group",
+        word: str = "BACDEDCAB",
+        seed: int = 0,
+    ) -> None:
+        given = {"step_size": step_size, "temperature": temperature, "noise": noise, "coupling": coupling}
+        super().__init__(
+            params, given | {"convention": convention, "thermostats": thermostats, "word": word, "seed": seed}
+        )
+
+    def _integrator(self, group: dict[str, Any], number: int) -> Integrator:
+        names = ("temperature", "noise", "coupling", "convention", "thermostats")
+        return integrators.AdaptiveLangevin(group["word"], group["lr"], **{name: group[name] for name in names})
+
+
+class _InLayers(_Dynamics):
+    """Two groups of parameters, hidden and output, with the two dynamics of a partitioned integrator."""
+
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        groups: list[Any] = list(params)
+        if len(groups) != 2 or not all(isinstance(group, dict) for group in groups):
+            raise ValueError(
+                f"params has {len(groups)} entries: it must be two groups, hidden and output, as "
+                "thermolib.optim.layers(module) returns them"
+            )
+        super().__init__(groups, defaults)
+
+    def _both(self, group: dict[str, Any]) -> integrators.Partitioned:
+        raise TypeError(f"{type(self).__name__} has no dynamics of its own")
+
+    def _integrator(self, group: dict[str, Any], number: int) -> Integrator:
+        both = self._both(group)
+        if number > 1:
+            raise ValueError("there are more than two groups of parameters: hidden and output are all there can be")
+        part = both.parts[("hidden", "output")[number]]
+        return part.with_values({"step_size": both.step_size})
+
+
+class LangevinInLayers(_InLayers):
+    r"""Langevin dynamics with its own friction and temperature in the output layer, as an optimizer.
+
+    ============================  =================  ================
+    symbol                        argument           unit
+    ============================  =================  ================
+    :math:`h`                     ``step_size``      time
+    :math:`\gamma_1, \gamma_2`    ``friction``       1 / time
+    :math:`\tau_1, \tau_2`        ``temperature``    loss
+    ============================  =================  ================
+
+    Parameters
+    ----------
+    params : two groups, hidden and output, for example :func:`layers` of a module.
+    step_size, friction, temperature, word : as for :func:`thermolib.LangevinInLayers`.
+    seed : of the noise, 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ValueError : as :class:`thermolib.Langevin`; params that are not two groups.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 3.1.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        step_size: float = 0.1,
+        friction: tuple[float, float] = (1.0, 1.0),
+        temperature: tuple[float, float] = (1e-4, 1e-4),
+        word: str = "BAOAB",
+        seed: int = 0,
+    ) -> None:
+        given = {"step_size": step_size, "friction": friction, "temperature": temperature, "word": word, "seed": seed}
+        super().__init__(params, given)
+
+    def _both(self, group: dict[str, Any]) -> integrators.Partitioned:
+        return integrators.LangevinInLayers(group["lr"], group["friction"], group["temperature"], group["word"])
+
+
+class LOL(_InLayers):
+    r"""Langevin dynamics with its overdamped limit in the output layer, :func:`thermolib.LOL`, as an optimizer.
+
+    ============================  =================  ================
+    symbol                        argument           unit
+    ============================  =================  ================
+    :math:`h`                     ``step_size``      time
+    :math:`\gamma_1`              ``friction``       1 / time
+    :math:`\tau_1, \tau_2`        ``temperature``    loss
+    ============================  =================  ================
+
+    Parameters
+    ----------
+    params : two groups, hidden and output, for example :func:`layers` of a module.
+    step_size, friction, temperature, word : as for :func:`thermolib.LOL`.
+    seed : of the noise, 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ValueError : as :class:`thermolib.Langevin`; params that are not two groups.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 3.2.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        step_size: float = 0.1,
+        friction: float = 0.01,
+        temperature: float | tuple[float, float] = (1e-3, 0.0),
+        word: str = "BAOAB",
+        seed: int = 0,
+    ) -> None:
+        given = {"step_size": step_size, "friction": friction, "temperature": temperature, "word": word, "seed": seed}
+        super().__init__(params, given)
+
+    def _both(self, group: dict[str, Any]) -> integrators.Partitioned:
+        return integrators.LOL(group["lr"], group["friction"], group["temperature"], group["word"])
+
+
+class AdLaLa(_InLayers):
+    r"""Adaptive Langevin and Langevin dynamics in layers, :func:`thermolib.AdLaLa`, as an optimizer.
+
+    ============================  =================  ================================
+    symbol                        argument           unit
+    ============================  =================  ================================
+    :math:`h`                     ``step_size``      time
+    :math:`\tau_1, \tau_2`        ``temperature``    loss
+    :math:`\gamma`                ``friction``       1 / time
+    :math:`\sigma_A`              ``noise``          momentum / sqrt(time)
+    :math:`\epsilon`              ``coupling``       convention "sde": 1 / momentum
+    ============================  =================  ================================
+
+    Parameters
+    ----------
+    params : two groups, hidden and output, for example :func:`layers` of a module.
+    step_size, temperature, friction, noise, coupling, convention, thermostats, words : as for
+        :func:`thermolib.AdLaLa`.
+    seed : of the noise, 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ValueError : as :class:`thermolib.AdaptiveLangevin` and :class:`thermolib.Langevin`; params that are not two
+        groups.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 3.3, Eq. (15).
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        step_size: float = 0.15,
+        temperature: float | tuple[float, float] = (1e-4, 1e-4),
+        friction: float = 0.1,
+        noise: float = 0.01,
+        coupling: float = 0.1,
+        convention: str = "sde",
+        thermostats: str = "group",
+        words: tuple[str, str] = ("BACDEDCAB", "BAOAB"),
+        seed: int = 0,
+    ) -> None:
+        given: dict[str, Any] = {"step_size": step_size, "temperature": temperature, "friction": friction}
+        given |= {"noise": noise, "coupling": coupling, "convention": convention, "thermostats": thermostats}
+        super().__init__(params, given | {"words": words, "seed": seed})
+
+    def _both(self, group: dict[str, Any]) -> integrators.Partitioned:
+        names = ("temperature", "friction", "noise", "coupling", "convention", "thermostats", "words")
+        return integrators.AdLaLa(group["lr"], **{name: group[name] for name in names})
