@@ -181,7 +181,7 @@ def test_bad_input(mlp):
     def attempt(law):
         tl.train(ensemble, law, data, loss=tl.losses.bce, batch_size=10, steps=2)
 
-    with pytest.raises(ValueError, match="none of them takes the parameter 'hidden.weight'"):
+    with pytest.raises(ValueError, match=r"none of them takes the parameter 'hidden\.weight'"):
         attempt(tl.Partitioned({"output": tl.SGD(), "first": tl.SGD()}))
     with pytest.raises(ValueError, match=r"parts\['third'\] takes no parameter"):
         attempt(tl.Partitioned({"hidden": tl.SGD(), "output": tl.SGD(), "third": tl.SGD()}))
