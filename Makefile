@@ -31,11 +31,7 @@ book: $(STAMP)
 	@$(BIN)/python -m book.tools.build
 
 test: $(STAMP)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m book.tools.pairs
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=15
+	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=15
 
 reproduce: $(STAMP)
 	@$(ONE_THREAD) $(BIN)/python -m book.tools.rerun --all
@@ -47,7 +43,8 @@ chapters: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 
-serve: book
+serve: $(STAMP)
+	@test -f _build/html/index.html || $(MAKE) --no-print-directory book
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
 clean:

@@ -90,11 +90,16 @@ def reword(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: lis
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: nodes.Element, text: nodes.Element) -> nodes.reference | None:
-    """A name of the library is found without the module that it lives in, where only one such name is shown."""
+    """``Langevin`` and ``thermolib.Langevin`` lead to where the class is shown, which is the module that defines it."""
     if node["refdomain"] != "py":
         return None
+    thing: Any = thermolib
+    for part in node["reftarget"].removeprefix("thermolib.").split("."):
+        thing = getattr(thing, part, None)
+    name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
     domain = cast(PythonDomain, env.get_domain("py"))
-    found = domain.find_obj(env, "", "", node["reftarget"], None, searchmode=1)
+    # A name that the package does not pass on is found where only one module shows it.
+    found = domain.find_obj(env, "", "", name, None) or domain.find_obj(env, "", "", node["reftarget"], None, 1)
     if len(found) != 1:
         return None
     ((name, there),) = found
