@@ -1,6 +1,6 @@
 """Training neural networks with the physics of heat: integrators, ensembles and the exact answers they must meet."""
 
-from thermolib import claims, costs, datasets, init, losses, models, noise, observe, optim
+from thermolib import claims, costs, datasets, exact, init, losses, models, noise, observe, optim
 from thermolib.costs import Costs
 from thermolib.ensemble import Ensemble
 from thermolib.integrators import (
@@ -10,8 +10,10 @@ from thermolib.integrators import (
     Adam,
     AdaptiveLangevin,
     AdLaLa,
+    CoolMomentum,
     Langevin,
     LangevinInLayers,
+    Momentum,
     Partitioned,
 )
 from thermolib.simulate import Final, History, simulate, train
@@ -24,17 +26,20 @@ __all__ = [
     "AdLaLa",
     "Adam",
     "AdaptiveLangevin",
+    "CoolMomentum",
     "Costs",
     "Ensemble",
     "Final",
     "History",
     "Langevin",
     "LangevinInLayers",
+    "Momentum",
     "Partitioned",
     "Word",
     "claims",
     "costs",
     "datasets",
+    "exact",
     "init",
     "losses",
     "models",
