@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from thermolib import integrators, noise
 from thermolib.integrators.base import Integrator
+from thermolib.integrators.momentum import cooled
 from thermolib.integrators.partitioned import OneForce
 
-__all__ = ["LOL", "SGLD", "AdLaLa", "AdaptiveLangevin", "Langevin", "LangevinInLayers", "layers"]
+__all__ = ["LOL", "SGLD", "AdLaLa", "AdaptiveLangevin", "CoolMomentum", "Langevin", "LangevinInLayers", "layers"]
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -406,3 +407,80 @@ class AdLaLa(_InLayers):
     def _both(self, group: dict[str, Any]) -> integrators.Partitioned:
         names = ("temperature", "friction", "noise", "coupling", "convention", "thermostats", "words")
         return integrators.AdLaLa(group["lr"], **{name: group[name] for name in names})
+
+
+class CoolMomentum(torch.optim.Optimizer):
+    r"""CoolMomentum, :class:`thermolib.CoolMomentum`, as an optimizer.
+
+    .. math::
+
+        \rho_n &= \max\left(0,\; 1 - (1-\rho_0)/\alpha^n\right), \qquad \alpha = (1-\rho_0)^{1/S} \\
+        \Delta &\leftarrow \rho_n\,\Delta + \tfrac{1+\rho_n}{2}\,\mathrm{lr}\,\hat f, \qquad x \leftarrow x + \Delta
+
+    ====================  =================  ====================================
+    symbol                argument           unit
+    ====================  =================  ====================================
+    :math:`\mathrm{lr}`   ``lr``             time squared, :math:`\Delta t^2`
+    :math:`\rho_0`        ``rho0``           none
+    :math:`S`             ``steps``          steps
+    ====================  =================  ====================================
+
+    The arithmetic is done on all tensors of a group at once, as ``torch.optim.SGD`` does. The number of steps made is
+    part of the ``state_dict``, so that a run resumes in the middle of its schedule; after ``steps`` of them
+    :math:`\rho` stays zero.
+
+    Parameters
+    ----------
+    params : parameters, or groups of them, each with hyperparameters of its own if wanted.
+    lr, rho0, steps, warmup, cooling : as for :class:`thermolib.CoolMomentum`.
+
+    Raises
+    ------
+    ValueError : as :class:`thermolib.CoolMomentum`; no number of steps.
+
+    Source: Borysenko and Byshkin (2021), section 4, Table 1.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 0.01,
+        rho0: float = 0.99,
+        steps: int | None = None,
+        warmup: int = 0,
+        cooling: str = "paper",
+    ) -> None:
+        if steps is None:
+            raise ValueError("steps is missing: the cooling needs to know how many steps the run will have")
+        integrators.CoolMomentum(lr, rho0, steps, warmup, cooling)
+        given = {"lr": lr, "rho0": rho0, "steps": steps, "warmup": warmup, "cooling": cooling, "made": 0}
+        super().__init__(params, given)
+
+    def momentum(self, group: dict[str, Any]) -> float:
+        """The momentum coefficient of a group's next step."""
+        if group["made"] < group["warmup"]:
+            return 0.0
+        rho0, share = (torch.tensor(x, dtype=torch.float64) for x in (group["rho0"], group["made"] / group["steps"]))
+        return float(cooled(rho0, share, group["cooling"]))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step, with the gradients that ``backward`` has left; a parameter without a gradient stays as it is."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            rho = self.momentum(group)
+            group["made"] += 1
+            if not parameters:
+                continue
+            for p in parameters:
+                if "displacement" not in self.state[p]:
+                    self.state[p]["displacement"] = torch.zeros_like(p)
+            moves = [self.state[p]["displacement"] for p in parameters]
+            torch._foreach_mul_(moves, rho)
+            torch._foreach_add_(moves, [p.grad for p in parameters], alpha=-group["lr"] * (1 + rho) / 2)
+            torch._foreach_add_(parameters, moves)
+        return loss

@@ -4,6 +4,7 @@ from thermolib.integrators.adaptive_langevin import AdaptiveLangevin
 from thermolib.integrators.base import Integrator, Positions, Splitting, State
 from thermolib.integrators.gradient import SGD, Adam
 from thermolib.integrators.langevin import SGLD, Langevin
+from thermolib.integrators.momentum import CoolMomentum, Momentum
 from thermolib.integrators.partitioned import LOL, AdLaLa, LangevinInLayers, Partitioned
 
 __all__ = [
@@ -13,9 +14,11 @@ __all__ = [
     "AdLaLa",
     "Adam",
     "AdaptiveLangevin",
+    "CoolMomentum",
     "Integrator",
     "Langevin",
     "LangevinInLayers",
+    "Momentum",
     "Partitioned",
     "Positions",
     "Splitting",
