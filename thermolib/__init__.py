@@ -1,6 +1,6 @@
 """Training neural networks with the physics of heat: integrators, ensembles and the exact answers they must meet."""
 
-from thermolib import claims, costs, datasets, exact, init, losses, models, noise, observe, optim
+from thermolib import claims, costs, datasets, exact, init, losses, models, noise, observe, optim, plots
 from thermolib.costs import Costs
 from thermolib.ensemble import Ensemble
 from thermolib.integrators import (
@@ -46,6 +46,7 @@ __all__ = [
     "noise",
     "observe",
     "optim",
+    "plots",
     "simulate",
     "train",
 ]
