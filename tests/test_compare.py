@@ -9,7 +9,8 @@ import nbformat
 import pytest
 
 from book.tools import execute
-from book.tools.compare import Tolerance, difference, texts, tolerance
+from book.tools.compare import Tolerance, claims_difference, difference, texts, tolerance
+from thermolib.claims import Claims
 
 ROOT = Path(__file__).resolve().parents[1]
 Z5 = Tolerance(zscore=5)
@@ -47,17 +48,48 @@ def test_agreement(within, reference, new):
         (Tolerance(rtol=0.5), "0.5", "inf", "inf"),
         (Tolerance(atol=1e-3), "0.8 ± 0.004", "0.8 ± 0.009", "0.009 instead of 0.004"),
         (Z5, "acc 0.812 ± 0.004", "acc 0.780 ± 0.004", "apart"),
-        (Z5, "acc 0.812 ± 0.004", "acc 0.500 ± 0.100", "factor 3"),
-        (Z5, "acc 0.812 ± 0.004", "acc 0.812 ± 0.001", "factor 3"),
+        (Z5, "acc 0.812 ± 0.004", "acc 0.500 ± 0.100", "factor 5"),
+        (Z5, "acc 0.812 ± 0.004", "acc 0.8120 ± 0.0007", "factor 5"),
         (Z5, "acc 0.812 ± 0.004", "acc 0.812", "text between"),
         (Z5, "acc 0.812 ± 0.004", "acc nan ± nan", "nan"),
-        (Z5, "1 ± 0", "0.9 ± 0.1", "factor 3"),
+        (Z5, "1 ± 0", "0.9 ± 0.1", "factor 5"),
         (Z5, "plain 0.812", "plain 0.813", "0.813"),
         (Z5, "0.9 ± 0.1 reproduced", "0.9 ± 0.1 differs", "text between"),
     ],
 )
 def test_disagreement(within, reference, new, why):
     assert why in difference(reference, new, within)
+
+
+def claims(shift=0.0, holds=True, sentence="it is 0.82"):
+    found = Claims("partitioned", "tiny")
+    values = [shift + 0.8 + 0.01 * (i % 5) for i in range(20)]
+    found.number("accuracy", sentence, "Fig. 1", paper=0.831, runs=values, digits=3, paper_runs=20)
+    found.holds("bounded", "it is below one", "Fig. 1", value=holds)
+    return {"claims": found.rows}
+
+
+def test_a_verdict_at_its_edge_is_decided_by_the_numbers():
+    reference, moved = claims(), claims(shift=0.004)
+    assert [record["claims"][0]["verdict"] for record in (reference, moved)] == ["differs", "reproduced"]
+    assert claims_difference(reference, moved, Z5) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"shift": 0.04}, "claim 'accuracy', ours"),
+        ({"holds": False}, "claim 'bounded', ours"),
+        ({"sentence": "it is 0.83"}, "claim 'accuracy', sentence"),
+    ],
+)
+def test_changed_claims_are_seen(change, why):
+    assert why in claims_difference(claims(), claims(**change), Z5)
+
+
+def test_a_claim_that_is_gone_is_seen():
+    fewer = {"claims": claims()["claims"][:1]}
+    assert "instead of" in claims_difference(claims(), fewer, Z5)
 
 
 def test_tags():
@@ -180,12 +212,12 @@ def test_other_rounding_and_other_noise_pass(chapter, tmp_path):
 def test_a_changed_result_fails(chapter, tmp_path):
     done = compare(chapter, tmp_path, replace("shift = 0.0", "shift = 0.1"))
     assert done.returncode == 1 and "3 failed, 2 passed" in done.stdout, done.stdout
-    assert "apart" in done.stdout and "text between the numbers differs" in done.stdout  # the mean; the verdict
+    assert "claim 'accuracy', ours: 0.9" in done.stdout and "apart" in done.stdout
 
 
 def test_an_exploding_error_bar_fails(chapter, tmp_path):
     done = compare(chapter, tmp_path, replace("0.01 * (i % 5)", "0.2 * (i % 5) - 0.38"))
-    assert done.returncode == 1 and "factor 3" in done.stdout, done.stdout
+    assert done.returncode == 1 and "factor 5" in done.stdout, done.stdout
 
 
 def test_a_chapter_that_was_never_run_fails(chapter, tmp_path):

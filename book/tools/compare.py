@@ -7,12 +7,14 @@ but for the amount of white space.
     Numbers agree within the relative or the absolute tolerance (the wider of the two). Integers agree exactly.
 ``zscore=5``
     For results with statistical errors, written as ``0.812 ± 0.004``: two of them, a ± s and b ± t, agree when
-    |a - b| <= 5 sqrt(s² + t²), and when neither of s and t exceeds three times the other, so that an error bar that
+    |a - b| <= 5 sqrt(s² + t²), and when neither of s and t exceeds five times the other, so that an error bar that
     explodes cannot hide a changed result. Other numbers of the cell agree as the tolerances say, exactly without any.
     A standard error is itself only known to 1/sqrt(2n): put 10 runs or more behind each.
 
 Without such a tag the outputs must be the same to the letter. A cell that shows claims needs no tag: it has
-``zscore=5``. The tolerances may be combined; ``atol`` then also widens the ± rule.
+``zscore=5``, and is compared claim by claim. The verdict of a ``number`` or an ``order`` follows from its numbers by a
+sharp rule, and next to the edge two runs that agree may fall on its two sides: there the numbers decide. The tolerances
+may be combined; ``atol`` then also widens the ± rule.
 """
 
 import json
@@ -23,7 +25,7 @@ from typing import Any
 
 NUMBER = r"(?<![\w.])[-+]?(?:(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?|nan|inf)(?![\w.]*\w)"
 QUANTITY = re.compile(rf"({NUMBER})(?:\s*±\s*({NUMBER}))?")
-ERRORS_AGREE_WITHIN = 3.0
+ERRORS_AGREE_WITHIN = 5.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,23 @@ def difference(reference: str, new: str, within: Tolerance) -> str:
     for old, now in zip(QUANTITY.finditer(reference), QUANTITY.finditer(new), strict=True):
         if problem := _disagreement(old, now, within):
             return problem
+    return ""
+
+
+def claims_difference(reference: dict[str, Any], new: dict[str, Any], within: Tolerance) -> str:
+    """What differs between the claims that a cell showed and shows, in one line; empty where they agree."""
+    old, now = ({row["id"]: row for row in record["claims"]} for record in (reference, new))
+    if list(old) != list(now):
+        return f"the claims are {', '.join(now)} instead of {', '.join(old)}"
+    for name, before in old.items():
+        after = now[name]
+        for field in before:
+            decided_by_numbers = before["rule"] in ("number", "order") and field in ("verdict", "detail")
+            if before["rule"] == after["rule"] and decided_by_numbers:
+                continue
+            exactly = field not in ("ours", "detail")
+            if problem := difference(before[field], after[field], Tolerance() if exactly else within):
+                return f"claim {name!r}, {field}: {problem}: {after[field]!r} instead of {before[field]!r}"
     return ""
 
 
