@@ -49,7 +49,9 @@ class Checkpoint:
             saved = torch.load(self.path, weights_only=True, map_location="cpu")
             name, integrator, chunks = saved["run"], saved["integrator"], saved["chunks"]
         except Exception as error:
-            raise ValueError(f"checkpoint={self.path} cannot be read: delete it to begin anew ({error})") from error
+            raise ValueError(
+                f"checkpoint={self.path} is damaged or no checkpoint: name another file, or delete it to begin anew"
+            ) from error
         if name != self._name:
             raise ValueError(
                 f"checkpoint={self.path} belongs to another run, of {integrator}: name another file, or delete it"

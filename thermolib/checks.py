@@ -11,7 +11,10 @@ __all__ = ["above", "at_least", "device", "integer", "length", "one_of"]
 
 
 def _every(name: str, value: Any, ok: Callable[[torch.Tensor], torch.Tensor], allowed: str) -> None:
-    tensor = torch.as_tensor(value)
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}={value!r} is not allowed: it must be a number or one value per replica") from None
     if tensor.ndim > 2 or tensor.is_complex():
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}: allowed are a number or one value per replica")
     if tensor.numel() and bool(ok(tensor).all()):

@@ -50,6 +50,7 @@ class Job:
     observe: dict[str, Callable[[Any], Tensor]]
     chunk: int
     begin: int = 0
+    what: str = ""  # the network and the loss, in words
     snapshot_seconds: float | None = None
     structure: Any = None  # of the state
     columns: dict[str, Tensor] = field(default_factory=dict)  # hyperparameters, [replicas, 1] each
@@ -70,6 +71,10 @@ class Job:
     @property
     def end(self) -> int:
         return self.begin + self.steps
+
+    def kept(self, number: int) -> int:
+        """How many replicas of a chunk count: the last chunk is filled up."""
+        return min(self.chunk, self.replicas - number * self.chunk)
 
     def rows(self, number: int) -> Tensor:
         """The replicas of a chunk; the last chunk is filled up with copies of the last replica."""
@@ -118,7 +123,7 @@ def run_chunk(job: Job, number: int, chunk: Chunk, observe_first: bool) -> Itera
     while chunk.step < job.end:
         boundary = min(chunk.step - (chunk.step - job.begin) % job.every + job.every, job.end)
         before = chunk
-        while chunk.step < boundary and not clock.snapshot_due():
+        while chunk.step < boundary and (chunk is before or not clock.snapshot_due()):
             pause = min(boundary, chunk.step + 32)
             made = pause - chunk.step
             chunk = stepper.advance(chunk, pause)
@@ -142,11 +147,11 @@ class _Stepper:
         self.job = job
         self.inputs = job.inputs(number)
         self.rows = job.rows(number)
-        self.kept = min(job.chunk, job.replicas - number * job.chunk)
+        self.kept = job.kept(number)
         names = list(job.columns)
         self.integrator = job.integrator.with_values(dict(zip(names, self.inputs, strict=False)))
         self.run = job.compiled or job.flat_step()
-        self._epoch, self._order = -1, None
+        self._epoch, self._order = -1, torch.empty(0)
 
     def key(self, step: int) -> noise.Key:
         key = self.job.key
@@ -164,7 +169,8 @@ class _Stepper:
 
     def potential(self, step: int) -> Potential:
         key = self.key(step)
-        return self.job.source.make(key.step, *(self.order(step) or [None]), *self.job.source.constants)
+        order = self.order(step) if self.job.source.period else [None]
+        return self.job.source.make(key.step, *order, *self.job.source.constants)
 
     def advance(self, chunk: Chunk, until: int) -> Chunk:
         """Plain steps, without a look at what comes out."""
@@ -188,7 +194,7 @@ class _Stepper:
             return after
         diverged, held = after.diverged, after.held
         now = before
-        while bool((lost & (diverged < 0)).any()):
+        while now.step < after.step and bool((lost & (diverged < 0)).any()):
             previous, now = now, self.advance(now, now.step + 1)
             gone = ~_finite(now.state) & (diverged < 0)
             diverged = torch.where(gone, now.step, diverged)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import functools
 import shutil
+import sysconfig
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +22,8 @@ __all__ = ["compilations", "compile_step", "possible"]
 
 Flat = Callable[..., Sequence[Tensor]]
 
-_compiled: dict[tuple, Callable] = {}
+#: What was compiled, and the graph it came from, which keeps captured tensors alive.
+_compiled: dict[tuple, tuple[Callable, Any]] = {}
 
 
 def compilations() -> int:
@@ -29,16 +33,20 @@ def compilations() -> int:
 
 @functools.cache
 def possible(device: str) -> bool:
-    """Whether this machine can compile: on a CPU that needs a C++ compiler. Warns once where it cannot."""
+    """Whether this machine can compile: on a CPU that needs a C++ compiler and Python's headers. Warns once if not."""
     if device != "cpu":
         return True
     from torch._inductor import config
 
     wanted = config.cpp.cxx if isinstance(config.cpp.cxx, (tuple, list)) else (config.cpp.cxx,)
-    if any(name and shutil.which(name) for name in wanted):
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    missing = "no C++ compiler was found" if not any(name and shutil.which(name) for name in wanted) else ""
+    if not missing and not headers.exists():
+        missing = f"{headers} is not there"
+    if not missing:
         return True
     warnings.warn(
-        "no C++ compiler was found, so steps run eagerly: the same numbers, several times slower",
+        f"{missing}, so steps run eagerly: the same numbers, several times slower",
         RuntimeWarning,
         stacklevel=3,
     )
@@ -53,11 +61,11 @@ def compile_step(step: Flat, example: Sequence[Tensor]) -> Callable[..., Sequenc
     graph = make_fx(step)(*example)
     constants = tuple(
         id(getattr(graph, str(node.target))) for node in graph.graph.nodes if node.op == "get_attr"
-    )  # captured tensors are part of what was compiled: the graph keeps them alive, so their ids stay unique
+    )  # captured tensors are part of what was compiled; they are kept alive, so their ids stay unique
     kinds = tuple((t.shape, t.dtype, t.device) for t in example)
     identity = (graph.code, kinds, constants, torch.get_num_threads())
     if identity not in _compiled:
         from torch._inductor import compile as inductor_compile
 
-        _compiled[identity] = inductor_compile(graph, list(example))
-    return _compiled[identity]
+        _compiled[identity] = inductor_compile(graph, list(example)), graph
+    return _compiled[identity][0]

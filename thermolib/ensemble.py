@@ -49,7 +49,7 @@ class Ensemble:
         self.device = checks.device(device)
         self.dtype = dtype
         self.seed = seed
-        if isinstance(replicas, int):
+        if not isinstance(replicas, (Sequence, Tensor)) or isinstance(replicas, str):
             replicas = range(checks.integer("replicas", replicas, 1))
         if not len(replicas):
             raise ValueError("replicas=[] is not allowed: there must be at least one")
@@ -95,9 +95,9 @@ class Ensemble:
         for number, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True)):
 
             def draw(kind: str, number: int = number) -> init.Draw:
-                def numbers(shape: tuple[int, ...]) -> Tensor:
-                    drawn = getattr(key, kind)(noise.INIT + number, torch.Size(shape).numel(), self.dtype)
-                    return drawn.reshape(len(self), *shape)
+                def numbers(size: tuple[int, ...]) -> Tensor:
+                    drawn = getattr(key, kind)(noise.INIT + number, torch.Size(size).numel(), self.dtype)
+                    return drawn.reshape(len(self), *size)
 
                 return numbers
 

@@ -65,7 +65,7 @@ class Key(NamedTuple):
         return torch.stack(words, -1).flatten(1)[:, :count]
 
     def uniform(self, draw: int, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """``[R, count]`` numbers, uniform on (0, 1)."""
+        """``[R, count]`` numbers, uniform on (0, 1); in float32 the largest of them round to 1."""
         return (self.bits(draw, count).to(dtype) + 0.5) * 2.0**-32
 
     def normal(self, draw: int, count: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -92,7 +92,7 @@ def configurational_temperature(potential: Potential, probes: int = 8, seed: int
         laplacian = torch.zeros_like(q[:, 0])
         for i in range(probes):
             signs = (key.bits(noise.PROBE + i, q.shape[1]) & 1).to(q.dtype) * 2 - 1
-            _, curved = jvp(lambda x: _gradient(potential, x), (q,), (signs,))
+            curved = jvp(lambda x: _gradient(potential, x), (q,), (signs,))[1]
             laplacian += (signs * curved).sum(1) / probes
         return _gradient(potential, q).square().sum(1) / laplacian
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -129,9 +130,7 @@ def simulate(
     ValueError : start that is not ``[R, P]``, hyperparameters of another number of replicas, a negative number of
         steps, a checkpoint of another run.
     """
-    q = start if isinstance(start, Tensor) else start.q
-    if q.ndim != 2 or not q.is_floating_point():
-        raise ValueError(f"start has shape {tuple(q.shape)} and type {q.dtype}: it must be floating-point [R, P]")
+    q = _positions(start, integrator)
     source = Source(lambda step, order: FunctionPotential(potential))
     key = noise.key(seed, q.shape[0], device=q.device)
     job = Job(integrator, source, key, steps, every, dict(observe or {}), chunk=q.shape[0])
@@ -186,6 +185,7 @@ def train(
     ValueError : a batch larger than the data, NaN in the data, hyperparameters of another number of replicas, a
         checkpoint of another run.
     """
+    steps = checks.integer("steps", steps, 0)
     part = ensemble.checked(data.train if isinstance(data, Data) else data)
     rows = len(part.x)
     if batch_size is None:
@@ -214,10 +214,15 @@ def train(
         max(1, steps // 100) if every is None else every,
         bound,
         chunk,
+        what=f"{ensemble.module} {getattr(loss, '__qualname__', '')}",
     )
     threads = torch.get_num_threads()
     workers = checks.integer("workers", threads if workers is None else workers, 1)
     begin = ensemble.q if start is None else start
+    if _positions(begin, integrator).shape[1] != ensemble.parameters:
+        raise ValueError(
+            f"start has {_positions(begin, integrator).shape[1]} parameters: it must have {ensemble.parameters}"
+        )
     return _run(job, begin, compile, checkpoint, checkpoint_seconds, progress, 1 if small else threads, workers)
 
 
@@ -242,17 +247,19 @@ def _run(
     first, diverged = _begin(job, start)
     job.structure = pytree.tree_structure(first)
     columns = job.integrator.columns(first.q).hyperparameters
+    for name, value in columns.items():
+        checks.length(name, value, job.replicas)
     job.columns = {name: value.expand(job.replicas, 1).contiguous() for name, value in columns.items()}
 
     saved: dict[int, dict[str, Any]] = {}
     file = None
     if checkpoint is not None:
+        checks.at_least("checkpoint_seconds", checkpoint_seconds)
         file = Checkpoint(Path(checkpoint), _description(job, first))
         saved = file.load()
         job.snapshot_seconds = checkpoint_seconds
     chunks = {number: _load(job, number, saved, first, diverged) for number in range(job.chunks)}
-    for number in chunks:
-        saved.setdefault(number, {"records": []})
+    records = {number: list(saved[number]["records"]) if number in saved else [] for number in chunks}
 
     kept = {number: min(job.chunk, job.replicas - number * job.chunk) for number in chunks}
     made = sum((job.end - chunk.step) * kept[number] for number, chunk in chunks.items())
@@ -263,23 +270,23 @@ def _run(
         _compile(job, chunks[0], compile)
         with Bar(
             total=job.steps * job.replicas,
-            already=sum((chunk.step - job.begin) * job.chunk for chunk in chunks.values()),
+            already=sum((chunk.step - job.begin) * job.kept(number) for number, chunk in chunks.items()),
             show=progress,
         ) as bar:
 
             def handle(number: int, kind: str, content: Any) -> None:
                 if kind == "steps":
-                    bar.update(content * job.chunk)
+                    bar.update(content * job.kept(number))
                 elif kind == "record":
-                    saved[number]["records"].append(content)
+                    records[number].append(content)
                 else:
                     chunks[number] = content
-                    saved[number].update(_stored(content))
-                    if file is not None:
-                        file.save({n: entry for n, entry in saved.items() if "leaves" in entry})
+                    if file is not None:  # the records up to this state, and no later ones
+                        saved[number] = _stored(content) | {"records": list(records[number])}
+                        file.save(saved)
 
             run_all(
-                lambda number: run_chunk(job, number, chunks[number], not saved[number]["records"]),
+                lambda number: run_chunk(job, number, chunks[number], not records[number]),
                 list(chunks),
                 workers,
                 handle,
@@ -287,9 +294,22 @@ def _run(
     finally:
         torch.set_num_threads(before)
     final = _join(job, chunks)
-    frame = _frame(job, {n: entry["records"] for n, entry in saved.items()}, final)
+    frame = _frame(job, records, final)
     seconds = time.perf_counter() - began
     return History(frame, final, job.compiled is not None, seconds, made, type(job.integrator).__name__)
+
+
+def _positions(start: Any, integrator: Integrator) -> Tensor:
+    """The positions that a run starts from; ValueError where there are none."""
+    q = start if isinstance(start, Tensor) else getattr(getattr(start, "state", start), "q", None)
+    if not isinstance(q, Tensor):
+        raise ValueError(
+            f"start={start!r:.60} is not allowed: it must be positions [R, P], a state of "
+            f"{type(integrator).__name__}, or the final of an earlier run"
+        )
+    if q.ndim != 2 or not q.is_floating_point():
+        raise ValueError(f"start has shape {tuple(q.shape)} and type {q.dtype}: it must be floating-point [R, P]")
+    return q
 
 
 def _begin(job: Job, start: Any) -> tuple[Any, Tensor]:
@@ -302,6 +322,8 @@ def _begin(job: Job, start: Any) -> tuple[Any, Tensor]:
     else:
         state = job.integrator.init(start) if isinstance(start, Tensor) else start
     state = pytree.tree_map(lambda t: t.to(device), state)
+    if not bool(state.q.isfinite().all()):
+        raise ValueError("start has positions that are NaN or infinite: all must be finite numbers")
     if state.q.shape[0] != job.replicas:
         raise ValueError(f"start has {state.q.shape[0]} replicas: it must have {job.replicas}")
     expected = pytree.tree_structure(job.integrator.init(state.q))
@@ -318,6 +340,7 @@ def _description(job: Job, first: Any) -> dict[str, Any]:
         "hyperparameters": job.columns,
         "start": pytree.tree_leaves(first),
         "begin": job.begin,
+        "what": job.what,
         "steps": job.steps,
         "every": job.every,
         "observe": sorted(job.observe),
@@ -356,7 +379,7 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
     wanted = compile is True or (compile == "auto" and job.steps * job.chunks >= SHORT)
     if not wanted:
         if compile == "auto":
-            log.info("%d steps of %d chunks are too few to repay compiling: they run eagerly", job.steps, job.chunks)
+            _tell_short()
         return
     if not possible(job.key.replica.device.type):
         return
@@ -368,6 +391,12 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
         *job.inputs(0),
     ]
     job.compiled = compile_step(job.flat_step(), example)
+
+
+@functools.cache
+def _tell_short() -> None:
+    """Once is enough."""
+    log.info("runs with fewer than %d calls of the step do not repay compiling and run eagerly", SHORT)
 
 
 def _join(job: Job, chunks: dict[int, Chunk]) -> Final:
@@ -385,7 +414,8 @@ def _frame(job: Job, records: dict[int, list], final: Final) -> pd.DataFrame:
         "replica": np.tile(job.key.replica[:, 0].cpu().numpy(), len(steps)),
     }
     for name, values in job.columns.items():
-        columns[name] = np.tile(values[:, 0].double().cpu().numpy(), len(steps))
+        # by way of text: 0.1 in float32 is 0.1 in the table, not 0.10000000149
+        columns[name] = np.tile(values[:, 0].cpu().numpy().astype(str).astype(float), len(steps))
     for name in job.observe:
         rows = [torch.cat([records[n][i][1][name] for n in sorted(records)]) for i in range(len(steps))]
         columns[name] = torch.cat(rows).numpy()

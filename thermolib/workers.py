@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import signal
 import sys
 import traceback
 import warnings
@@ -42,20 +44,23 @@ def run_all(messages: Messages, numbers: list[int], workers: int, handle: Callab
     """Run the chunks with the given numbers and hand each of their messages to ``handle(number, kind, content)``.
 
     Several workers are forked, so that potentials and observations need not be picklable; each takes every
-    ``workers``-th chunk and uses one thread. An exception in a worker is raised here with its traceback.
+    ``workers``-th chunk and uses one thread. An exception in a worker is raised here with its traceback. Workers end
+    when this process does, however it does: they notice at their next message.
     """
     workers = min(workers, len(numbers))
-    if workers <= 1 or "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
+    forks = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    if workers <= 1 or not forks or multiprocessing.current_process().daemon:  # a daemon may have no children
         for number in numbers:
             for kind, content in messages(number):
                 handle(number, kind, content)
         return
     context = multiprocessing.get_context("fork")
-    running: dict[Connection, multiprocessing.process.BaseProcess] = {}
+    running: dict[Connection, Any] = {}
     try:
         for first in range(workers):
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(messages, numbers[first::workers], theirs), daemon=True)
+            arguments = (messages, numbers[first::workers], theirs, [ours, *running])
+            process = context.Process(target=_work, args=arguments, daemon=True)
             with warnings.catch_warnings():  # other threads of this process hold no lock that a worker needs
                 warnings.simplefilter("ignore", DeprecationWarning)
                 process.start()
@@ -66,7 +71,7 @@ def run_all(messages: Messages, numbers: list[int], workers: int, handle: Callab
                 assert isinstance(pipe, Connection)
                 try:
                     number, kind, content = pickle.loads(pipe.recv_bytes())
-                except EOFError:
+                except (EOFError, OSError):  # at its end, or killed in the middle of a message
                     process = running.pop(pipe)
                     process.join()
                     if process.exitcode:
@@ -83,18 +88,24 @@ def run_all(messages: Messages, numbers: list[int], workers: int, handle: Callab
             process.join()
 
 
-def _work(messages: Messages, numbers: list[int], pipe: Connection) -> None:
+def _work(messages: Messages, numbers: list[int], pipe: Connection, inherited: list[Connection]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's, which then ends its workers
+    for end in inherited:  # as long as anybody can read from a pipe, nobody notices that the parent is gone
+        end.close()
     torch.set_num_threads(1)
     number = -1
     try:
         for number in numbers:
             for kind, content in messages(number):
                 _send(pipe, (number, kind, content))
-    except BaseException as error:
+    except BrokenPipeError:  # the parent is gone
+        os._exit(1)
+    except Exception as error:
         try:
-            _send(pipe, (number, "error", (error, traceback.format_exc())))
-        except Exception:  # an exception that cannot be pickled
-            _send(pipe, (number, "error", (RuntimeError(str(error)), traceback.format_exc())))
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # an exception that does not survive the journey
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        _send(pipe, (number, "error", (error, traceback.format_exc())))
     finally:
         pipe.close()
 
