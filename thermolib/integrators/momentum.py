@@ -142,6 +142,6 @@ class CoolMomentum(Integrator):
     def step(self, state: State, potential: Potential, key: Key) -> State:
         self = self.columns(state.q)
         now = key.step.to(state.q.dtype)
-        rho = torch.where(now < self.warmup, 0.0, cooled(self.rho0, now / self.steps, self.cooling))
+        rho = torch.where(now < self.warmup, 0.0, cooled(torch.as_tensor(self.rho0), now / self.steps, self.cooling))
         p = rho * state.p + (1 + rho) / 2 * self.lr * potential.force(state.q)
         return State(state.q + p, p)
