@@ -6,7 +6,7 @@ CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test reproduce chapters bench serve clean
+.PHONY: help book test reproduce chapters paper-1 bench serve clean
 .NOTPARALLEL:
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test        everything that CI checks: style, types, units, every chapter, the book in a browser"
 	@echo "make reproduce   execute every chapter afresh into runs/ and build the book that shows those runs"
 	@echo "make chapters    execute the chapters and rewrite their stored outputs (NAME=stem for one of them)"
+	@echo "make paper-1     every figure of the first paper at its own scale, with times (RECORD=1 keeps the numbers)"
 	@echo "make bench       the benchmarks, side by side, with their ratios"
 	@echo "make serve       serve the built book at http://localhost:8000"
 	@echo "make clean       remove what was built (the environment in .venv stays)"
@@ -39,6 +40,9 @@ reproduce: $(STAMP)
 
 chapters: $(STAMP)
 	@$(ONE_THREAD) $(BIN)/python -m book.tools.execute $(NAME)
+
+paper-1: $(STAMP)
+	@$(BIN)/python -m book.tools.batch paper-1 $(if $(RECORD),--record)
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks

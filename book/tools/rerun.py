@@ -22,13 +22,14 @@ from book.tools import chapters
 RUNS = chapters.ROOT / "runs"
 
 
-def run(md: Path, out: Path, parameters: dict[str, Any] | None = None) -> None:
-    """Execute the chapter ``md`` with ``parameters`` and write the result to ``out``, whole or not at all."""
+def run(md: Path, out: Path, parameters: dict[str, Any] | None = None, progress: bool | dict[str, Any] = False) -> None:
+    """Execute the chapter ``md`` with ``parameters`` and write the result to ``out``, whole or not at all.
+
+    ``progress`` shows a bar in cells; a dict says how, in the words of tqdm.
+    """
     parameters = parameters or {}
     notebook = chapters.read(md)
-    for cell in notebook.cells:
-        cell.metadata.setdefault("tags", [])  # papermill expects them on every cell
-    known = [p.name for p in _infer_parameters(notebook, name="python3", language="python")]
+    known = list(parameters_of(notebook))
     if unknown := [name for name in parameters if name not in known]:
         # papermill itself would only log this and run with the defaults
         raise ValueError(f"{md.name} has no parameter {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
@@ -41,7 +42,7 @@ def run(md: Path, out: Path, parameters: dict[str, Any] | None = None) -> None:
             parameters=parameters,
             cwd=md.parent,
             kernel_name="python3",
-            progress_bar=False,
+            progress_bar=progress,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],  # each kernel would warn about its local port
         )
         done.metadata.papermill["input_path"] = md.name  # papermill puts the whole notebook here
@@ -49,6 +50,13 @@ def run(md: Path, out: Path, parameters: dict[str, Any] | None = None) -> None:
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def parameters_of(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    """What the cell tagged ``parameters`` assigns: name to value, as it is written there."""
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])  # papermill expects them on every cell
+    return {p.name: p.default for p in _infer_parameters(notebook, name="python3", language="python")}
 
 
 def destination(md: Path, parameters: dict[str, Any]) -> Path:
