@@ -4,6 +4,11 @@ STAMP := .venv/.installed
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # Chapters and tests run side by side, one process to a core; more threads would only fight over the cores.
 ONE_THREAD := OMP_NUM_THREADS=1
+# Published data that lie in a folder `data` beside the checkout need not be fetched.
+DATA := $(abspath $(patsubst %/mnist,%,$(firstword $(wildcard ../*/data/mnist))))
+ifneq ($(DATA),)
+export THERMOLIB_DATA ?= $(DATA)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help book test reproduce chapters paper-1 bench serve clean

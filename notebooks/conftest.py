@@ -3,12 +3,14 @@
 It lies beside the chapters, so that it also holds when one of them is tested alone: ``pytest notebooks/NAME.ipynb``.
 """
 
+import functools
+
 import pytest
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
 from book.tools import compare
-from thermolib import claims
+from thermolib import claims, datasets
 
 
 def compare_outputs(self, test, ref, skip_compare=None):
@@ -51,6 +53,20 @@ for owner, method in [(IPyNbCell, compare_outputs), (RunningKernel, execute_cell
     setattr(owner, method.__name__, method)
 
 
+@functools.cache
+def missing(name):
+    """The sentence that says why the data of this name are not there; empty where they are."""
+    try:
+        getattr(datasets, name)()
+    except FileNotFoundError as error:
+        return str(error)
+    return ""
+
+
 def pytest_runtest_setup(item):
+    if isinstance(item, IPyNbCell):
+        for name in item.parent.nb.metadata.get("thermolib", {}).get("data", []):
+            if reason := missing(name):
+                pytest.skip(reason)
     if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
         pytest.fail("this cell was never run, so there is nothing to compare with: run make chapters", pytrace=False)

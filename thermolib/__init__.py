@@ -1,6 +1,6 @@
 """Training neural networks with the physics of heat: integrators, ensembles and the exact answers they must meet."""
 
-from thermolib import claims, costs, datasets, exact, init, losses, models, noise, observe, optim, plots
+from thermolib import claims, costs, datasets, exact, init, landscapes, losses, models, noise, observe, optim, plots
 from thermolib.costs import Costs
 from thermolib.ensemble import Ensemble
 from thermolib.integrators import (
@@ -41,6 +41,7 @@ __all__ = [
     "datasets",
     "exact",
     "init",
+    "landscapes",
     "losses",
     "models",
     "noise",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from thermolib import checks, noise
+from thermolib import checks, downloads, noise
 
-__all__ = ["Data", "Split", "spirals", "trigonometric"]
+__all__ = ["Data", "Split", "mnist", "spirals", "trigonometric"]
 
 
 class Split(NamedTuple):
@@ -132,3 +135,33 @@ def trigonometric(
 
 
 _DATA = noise.DATA
+
+
+def mnist() -> Data:
+    """Handwritten digits: 60,000 to train on and 10,000 to test on.
+
+    ``x`` is ``[N, 784]``, the 28 x 28 pixels row by row, from 0 (paper) to 1 (ink); ``y`` is the digit, a whole number
+    ``[N]``. The four published files are looked for in the folder ``mnist`` of the folder that the environment variable
+    ``THERMOLIB_DATA`` names, else fetched once; their checksums are verified either way.
+
+    Raises
+    ------
+    ValueError : a file in that folder is not the published one.
+    FileNotFoundError : a file is neither there nor to be fetched; the message says what to put where.
+
+    Source: LeCun, Cortes, Burges, the MNIST database of handwritten digits.
+    """
+    files = downloads.fetch(downloads.MNIST)
+
+    def part(name: str) -> Split:
+        pixels = _idx(files[f"{name}-images-idx3-ubyte.gz"], header=16)
+        labels = _idx(files[f"{name}-labels-idx1-ubyte.gz"], header=8)
+        return Split(pixels.reshape(-1, 784).float() / 255, labels.long())
+
+    return Data(part("train"), part("t10k"))
+
+
+def _idx(file: Path, header: int) -> Tensor:
+    """The bytes of an IDX file behind its header, whose length goes with the number of dimensions."""
+    with gzip.open(file) as packed:
+        return torch.from_numpy(np.frombuffer(packed.read(), np.uint8, offset=header).copy())

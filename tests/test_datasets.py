@@ -1,0 +1,130 @@
+"""Published data: the real files where they are, and one clear sentence where something is wrong with them."""
+
+import gzip
+import hashlib
+import shutil
+
+import pooch
+import pytest
+import requests
+import torch
+
+import thermolib as tl
+from thermolib import downloads
+
+TINY = downloads.Published("Tiny", "tiny", ("https://a.invalid/", "https://b.invalid/"), {"x.gz": ""})
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A published file of a few bytes, a folder of the reader's, an empty cache, and no network."""
+    content = gzip.compress(b"published", mtime=0)
+    asked = []
+
+    def offline(self, url, *rest, **more):
+        asked.append(url)
+        raise requests.exceptions.ConnectionError("no network")
+
+    monkeypatch.setenv("THERMOLIB_DATA", str(tmp_path / "mine"))
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache")
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", offline)
+    published = downloads.Published("Tiny", "tiny", TINY.addresses, {"x.gz": hashlib.sha256(content).hexdigest()})
+    file = tmp_path / "mine" / "tiny" / "x.gz"
+    file.parent.mkdir(parents=True)
+    return published, file, content, asked
+
+
+def test_mnist_is_what_it_is():
+    try:
+        data = tl.datasets.mnist()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    for part, n in ((data.train, 60_000), (data.test, 10_000)):
+        assert part.x.shape == (n, 784) and part.x.dtype == torch.float32
+        assert part.x.min() == 0 and part.x.max() == 1
+        assert part.y.shape == (n,) and part.y.dtype == torch.int64
+    assert data.train.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert torch.bincount(data.test.y).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert data.train.x.mean().item() == pytest.approx(0.1306604762738429, rel=1e-5)
+    corner = data.test.x.reshape(-1, 28, 28)[0, :7]
+    assert corner.sum() == 0  # the seven lies under seven empty rows
+
+
+def test_the_folder_of_the_reader_comes_first(tiny):
+    published, file, content, asked = tiny
+    file.write_bytes(content)
+    assert downloads.fetch(published) == {"x.gz": file} and not asked
+
+
+@pytest.mark.parametrize("wrong", ["truncated", "another"])
+def test_a_file_that_is_not_the_published_one_is_refused(tiny, wrong):
+    published, file, content, asked = tiny
+    file.write_bytes(content[:-3] if wrong == "truncated" else gzip.compress(b"something else"))
+    with pytest.raises(ValueError, match=r"x\.gz is not the published file: its \d+ bytes have the sha256") as error:
+        downloads.fetch(published)
+    assert str(file) in str(error.value) and "\n" not in str(error.value) and not asked
+
+
+def test_without_network_it_says_what_to_put_where(tiny):
+    published, _, _, asked = tiny
+    with pytest.raises(FileNotFoundError, match=r"put x\.gz into \S+/mine/tiny and set THERMOLIB_DATA=") as error:
+        downloads.fetch(published)
+    assert "ConnectionError" in str(error.value) and "\n" not in str(error.value)
+    assert asked == [address + "x.gz" for address in TINY.addresses]  # every address was tried
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_the_variable_it_names_one(tiny, monkeypatch, value):
+    monkeypatch.delenv("THERMOLIB_DATA")
+    if value is not None:
+        monkeypatch.setenv("THERMOLIB_DATA", value)
+    with pytest.raises(FileNotFoundError, match="set THERMOLIB_DATA="):
+        downloads.fetch(tiny[0])
+
+
+def test_the_second_address_serves_when_the_first_sends_another_file(tiny, monkeypatch, tmp_path):
+    published, _, content, _ = tiny
+
+    def online(self, url, output_file, *rest, **more):
+        with open(output_file, "wb") as out:
+            out.write(content if "b.invalid" in url else b"a page that says no")
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", online)
+    path = downloads.fetch(published)["x.gz"]
+    assert path == tmp_path / "cache" / "tiny" / "x.gz" and path.read_bytes() == content
+
+
+def test_a_spoiled_cache_is_fetched_again(tiny, tmp_path):
+    published, _, _, asked = tiny
+    cached = tmp_path / "cache" / "tiny" / "x.gz"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"half of it")
+    with pytest.raises(FileNotFoundError):
+        downloads.fetch(published)
+    assert asked
+
+
+def test_chapters_without_their_data_skip_and_say_why(tmp_path):
+    """A chapter names its data in its header; where they are missing, the test run skips it with the reason."""
+    import os
+    import subprocess
+    import sys
+
+    import nbformat
+
+    from book.tools.chapters import NOTEBOOKS, ROOT
+
+    notebook = nbformat.v4.new_notebook(metadata={"thermolib": {"data": ["mnist"]}})
+    notebook.cells = [nbformat.v4.new_code_cell("print(1)", execution_count=1)]
+    shutil.copy(NOTEBOOKS / "conftest.py", tmp_path)
+    nbformat.write(notebook, tmp_path / "chapter.ipynb")
+    offline = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
+    empty = {"THERMOLIB_DATA": str(tmp_path / "none"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rs", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", tmp_path],
+        cwd=tmp_path,
+        env=os.environ | offline | empty | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert "1 skipped" in done.stdout and "MNIST is not on this machine" in done.stdout, done.stdout + done.stderr
