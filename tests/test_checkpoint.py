@@ -1,0 +1,280 @@
+"""Checkpoints: a run that is killed and started again ends as the run that never was; other files are refused."""
+
+import importlib
+import multiprocessing
+import os
+import pickle
+import random
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from small import BAOAB, runs, train
+
+import thermolib as tl
+from thermolib.checkpoint import Checkpoint, fingerprint
+
+forks = pytest.mark.skipif(
+    sys.platform != "linux", reason="runs are forked here, and their processes looked up in /proc, as on Linux"
+)
+STEPS, REPLICAS = 400, 150  # three chunks, the last one filled up
+
+
+def run(folder, workers, seconds=0.0, steps=STEPS):
+    """A run with a checkpoint after every few steps, and a replica that diverges on the way."""
+    sizes = torch.full((REPLICAS,), 0.1)
+    sizes[[3, 140]] = 1e30
+    integrator = tl.Langevin("BAOAB", step_size=sizes, friction=1.0, temperature=1e-3)
+    observe = {"size": lambda state: state.q.square().sum(1)}
+    kwargs = {"observe": observe, "every": 50, "checkpoint_seconds": seconds, "workers": workers}
+    return train(runs(REPLICAS), integrator, steps=steps, checkpoint=folder and folder / "run", **kwargs)
+
+
+def child(folder, workers):
+    """The run in a process of its own, which leaves its result behind."""
+    torch.set_num_threads(1)
+    try:
+        history = run(folder, workers)
+    except KeyboardInterrupt:
+        os._exit(3)
+    result = {"state": history.final.state, "diverged": history.final.diverged, "frame": history.frame}
+    (folder / "result").write_bytes(pickle.dumps(result))
+
+
+def begun(folder, workers):
+    process = multiprocessing.get_context("fork").Process(target=child, args=(folder, workers))
+    process.start()
+    return process
+
+
+def children(pid):
+    """The processes that a process has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == pid and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.002)
+
+
+def written(file):
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    return run(None, 1)
+
+
+def compare(folder, undisturbed):
+    result = pickle.loads((folder / "result").read_bytes())
+    assert all(map(torch.equal, result["state"], undisturbed.final.state))
+    assert torch.equal(result["diverged"], undisturbed.final.diverged)
+    pd.testing.assert_frame_equal(result["frame"], undisturbed.frame, check_exact=True)
+
+
+@forks
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_again_and_again(workers, tmp_path, undisturbed):
+    chance = random.Random(workers)
+    file = tmp_path / "run"
+    for _ in range(5):
+        before = written(file)
+        process = begun(tmp_path, workers)
+        wait_for(lambda before=before: written(file) != before)  # it goes on from where the last one was
+        time.sleep(chance.uniform(0, 0.05))
+        helpers = children(process.pid)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "the run ended before it was killed: make it longer"
+        assert workers == 1 or len(helpers) == workers
+        wait_for(lambda helpers=helpers: not any(map(alive, helpers)), 20)  # nobody works on for a dead parent
+    process = begun(tmp_path, workers)
+    process.join()
+    assert process.exitcode == 0
+    compare(tmp_path, undisturbed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["result", "run"]  # no half-written file is left
+
+
+@forks
+def test_interrupted_at_the_keyboard(tmp_path, undisturbed):
+    process = begun(tmp_path, 2)
+    wait_for(lambda: written(tmp_path / "run"))
+    helpers = children(process.pid)
+    for pid in (*helpers, process.pid):  # a terminal interrupts all of them
+        os.kill(pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 3 and len(helpers) == 2
+    assert not any(map(alive, helpers))
+    process = begun(tmp_path, 2)
+    process.join()
+    compare(tmp_path, undisturbed)
+
+
+def test_a_finished_run_is_not_made_again(tmp_path, monkeypatch, undisturbed):
+    first = run(tmp_path, 1)
+    monkeypatch.setattr(tl.Langevin, "step", None)
+    again = run(tmp_path, 1)
+    assert torch.equal(again.final.q, first.final.q) and torch.equal(first.final.q, undisturbed.final.q)
+    pd.testing.assert_frame_equal(again.frame, undisturbed.frame, check_exact=True)
+
+
+def test_a_run_of_simulate_resumes_too(tmp_path):
+    def go(folder=None):
+        observe = {"q": observed}
+        kwargs = {
+            "checkpoint": folder and folder / "run",
+            "checkpoint_seconds": 0,
+            "observe": observe,
+            "progress": False,
+        }
+        return tl.simulate(lambda q: q.square().sum(1), BAOAB, torch.ones(3, 2), 200, every=100, **kwargs)
+
+    calls = []
+
+    def observed(state):
+        calls.append(None)
+        if len(calls) == 2:
+            raise RuntimeError("the power is off")
+        return state.q[:, 0]
+
+    with pytest.raises(RuntimeError, match="the power is off"):
+        go(tmp_path)
+    assert (tmp_path / "run").exists()
+    resumed = go(tmp_path)
+    assert len(calls) == 4  # one before the failure, which is not made again
+    expected = go()
+    assert torch.equal(resumed.final.q, expected.final.q)
+    pd.testing.assert_frame_equal(resumed.frame, expected.frame, check_exact=True)
+
+
+def test_records_never_run_ahead_of_the_state(tmp_path, monkeypatch):
+    """With two chunks side by side, one saves while the other has recorded since it last saved."""
+
+    def out_of_step(messages, numbers, workers, handle):
+        first, second = messages(0), messages(1)
+        for kind, content in first:
+            handle(0, kind, content)
+            if kind == "record" and content[0] == 4:
+                break
+        for kind, content in second:
+            handle(1, kind, content)
+        raise RuntimeError("the power is off")
+
+    kwargs = {"steps": 12, "every": 4, "checkpoint": tmp_path / "run", "checkpoint_seconds": 0.0}
+    whole = train(runs(100), steps=12, every=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.import_module("thermolib.simulate"), "run_all", out_of_step)
+        with pytest.raises(RuntimeError, match="the power is off"):
+            train(runs(100), **kwargs)
+    resumed = train(runs(100), **kwargs)
+    pd.testing.assert_frame_equal(resumed.frame, whole.frame, check_exact=True)
+
+
+# What is not a checkpoint of this run.
+
+
+def saved(folder):
+    train(runs(3), checkpoint=folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None])
+def test_a_damaged_file_is_refused(damage, tmp_path):
+    file = saved(tmp_path)
+    file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
+    refused(tmp_path, "is damaged or no checkpoint: name another file, or delete it to begin anew")
+
+
+def refused(folder, sentence, **kwargs):
+    with pytest.raises(ValueError) as caught:
+        train(**({"ensemble": runs(3), "checkpoint": folder / "run"} | kwargs))
+    assert re.fullmatch(re.escape(f"checkpoint={folder / 'run'} ") + re.escape(sentence), str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ensemble": runs(4)},
+        {"ensemble": runs(3, seed=2)},
+        {"steps": 24},
+        {"batch_size": 10},
+        {"loss": tl.losses.mse},
+        {"every": 5},
+        {"integrator": tl.Langevin("BAOAB", step_size=0.1, friction=1.0, temperature=2e-3)},
+        {"data": tl.datasets.trigonometric(train=100, test=40, seed=4)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_file_of_another_run_is_refused(change, tmp_path):
+    saved(tmp_path)
+    sentence = "belongs to another run, of Langevin{'word': 'BAOAB'}: name another file, or delete it"
+    refused(tmp_path, sentence, **change)
+
+
+class Harmful:
+    """Pickled, it is code that runs when it is read."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return (Path.touch, (self.file,))
+
+
+def test_code_in_a_file_is_not_executed(tmp_path):
+    file, mark = saved(tmp_path), tmp_path / "executed"
+    torch.save({"run": Harmful(mark), "integrator": "", "chunks": {}}, file)
+    refused(tmp_path, "is damaged or no checkpoint: name another file, or delete it to begin anew")
+    assert not mark.exists()
+    torch.load(file, weights_only=False)  # the file is harmful indeed
+    assert mark.exists()
+
+
+def test_a_write_that_fails_keeps_the_file_before_it(tmp_path, monkeypatch):
+    file = saved(tmp_path)
+    before = file.read_bytes()
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="could not be written, the one before it is kept: no space left"):
+        Checkpoint(file, {"integrator": "Langevin"}).save({})
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    (tmp_path / "run.4711.part").write_bytes(b"half")
+    saved(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_fingerprints_tell_the_content_of_tensors():
+    a, b = torch.zeros(10_000), torch.zeros(10_000)
+    b[5000] = 1e-9  # invisible in print
+    assert fingerprint({"x": a}) == fingerprint({"x": a.clone()}) != fingerprint({"x": b})
+    assert fingerprint({"x": a}) != fingerprint({"x": a.reshape(100, 100)})
