@@ -201,9 +201,10 @@ def table(rows: list[costs.Cost], slices: dict[tuple[int, int], float]) -> str:
     )
 
 
-def _place(row: costs.Cost) -> tuple[int, str]:
-    number = re.search(r"\d+", row.figure)
-    return (int(number[0]) if number else 1000, row.figure)
+def _place(row: costs.Cost) -> tuple[bool, int, str]:
+    """Figures by their number, then what has none."""
+    number = re.match(r"Figs?\. (\d+)", row.figure)
+    return (not number, int(number[1]) if number else 0, row.figure)
 
 
 def _kind(row: costs.Cost) -> tuple[int, int] | None:
