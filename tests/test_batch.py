@@ -71,7 +71,7 @@ def test_a_batch_runs_once_and_is_recorded(entry, tmp_path, capsys):
     assert batch.printed(entry) == "steps made: 30"
     batch.record([entry], "the summary", tmp_path / "results")
     text = (tmp_path / "results" / "thirty" / "at_paper_scale.txt").read_text()
-    assert '{"steps": 30}' in text and "seed       3" in text and text.endswith("steps made: 30\n")
+    assert "parameters steps = 30" in text and "seed       3" in text and text.endswith("steps made: 30\n")
     assert json.loads((tmp_path / "results" / "times.json").read_text())[0]["replica_steps"] == 60
     entry.md.write_text(CHAPTER.replace("two networks", "2 networks"))
     assert not entry.done()

@@ -18,6 +18,7 @@ import platform
 import re
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -263,7 +264,7 @@ def record(entries: list[Entry], summary: str, folder: Path) -> None:
         note = json.loads(entry.note.read_text())
         head = {
             "chapter": entry.chapter,
-            "parameters": json.dumps(entry.parameters) if entry.parameters else "as in the chapter",
+            "parameters": "; ".join(f"{k} = {v}" for k, v in entry.parameters.items()) or "as in the chapter",
             "seed": entry.parameters.get("seed", rerun.parameters_of(chapters.read(entry.md)).get("seed", "none")),
             "commit": note["commit"],
             "date": note["date"],
@@ -273,11 +274,15 @@ def record(entries: list[Entry], summary: str, folder: Path) -> None:
         }
         there = folder / (entry.name or entry.chapter) / "at_paper_scale.txt"
         there.parent.mkdir(parents=True, exist_ok=True)
-        lines = [f"{name:<11}{value}" for name, value in head.items()]
+        lines = [_line(name, str(value)) for name, value in head.items()]
         there.write_text("\n".join(lines) + "\n\n" + printed(entry) + "\n")
     (folder / "times.txt").write_text(summary + "\n")
     rows = [asdict(row) for entry in entries for row in spent(entry)]
     (folder / "times.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+def _line(name: str, value: str) -> str:
+    return textwrap.fill(f"{name:<11}{value}", 110, subsequent_indent=" " * 11)
 
 
 def main() -> None:
