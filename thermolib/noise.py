@@ -33,15 +33,15 @@ def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, ...], rounds: int = R
     """Encrypt a counter of four words under a key of two: four words that look random.
 
     Words are int64 tensors that hold unsigned 32-bit values; the shapes broadcast. The 64-bit products overflow the
-    sign bit, which the shifts and masks make harmless.
+    sign bit, and the high halves of c1, c3 and of the keys hold rubbish, until the masks remove it all.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(rounds):
         p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
-        c0, c1, c2, c3 = ((p1 >> 32) & _MASK) ^ c1 ^ k0, p1 & _MASK, ((p0 >> 32) & _MASK) ^ c3 ^ k1, p0 & _MASK
-        k0, k1 = (k0 + 0x9E3779B9) & _MASK, (k1 + 0xBB67AE85) & _MASK
-    return c0, c1, c2, c3
+        c0, c1, c2, c3 = ((p1 >> 32) ^ c1 ^ k0) & _MASK, p1, ((p0 >> 32) ^ c3 ^ k1) & _MASK, p0
+        k0, k1 = k0 + 0x9E3779B9, k1 + 0xBB67AE85
+    return c0, c1 & _MASK, c2, c3 & _MASK
 
 
 class Key(NamedTuple):
