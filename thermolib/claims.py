@@ -52,7 +52,7 @@ PAPERS = {
 def plus_minus(mean: float, error: float) -> str:
     """``mean ± error``, the error with two significant digits and the mean to the same decimal."""
     mean, error = float(mean), float(error)
-    if error == 0:
+    if error <= 1e-14 * abs(mean):  # equal runs: what is left is the rounding of their mean
         return f"{mean:.6g} ± 0"
     decimals = 1 - math.floor(math.log10(error))
     if decimals > 7 or abs(mean) >= 1e6:
