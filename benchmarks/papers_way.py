@@ -1,0 +1,63 @@
+"""Many replicas at once, against the papers' way: one network, autograd, a Python loop over its tensors."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+
+import thermolib as tl
+from benchmarks.timing import Row, interleaved, ratio
+
+HIDDEN, BATCH, REPLICAS = 100, 20, 64
+STEP_SIZE, FRICTION, TEMPERATURE = 0.1, 10.0, 1e-5
+WHAT = f"perceptron 2-{HIDDEN}-1, batch {BATCH}, BAOAB"
+DATA = tl.datasets.trigonometric(length=3, frequency=2).train
+
+
+def loop(steps: int) -> None:
+    """BAOAB as one writes it on a first day: one network, and one thread, for more of them only slow it down."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    module = torch.nn.Sequential(torch.nn.Linear(2, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, 1))
+    criterion = torch.nn.BCEWithLogitsLoss()
+    parameters = list(module.parameters())
+    momenta = [torch.zeros_like(p) for p in parameters]
+    kept = math.exp(-FRICTION * STEP_SIZE)
+    spread = math.sqrt(TEMPERATURE * (1 - kept**2))
+    for step in range(steps):
+        first = step * BATCH % len(DATA.x)
+        if first == 0:
+            order = torch.randperm(len(DATA.x))
+        points = order[first : first + BATCH]
+        loss = criterion(module(DATA.x[points])[:, 0], DATA.y[points])
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            for q, p, gradient in zip(parameters, momenta, gradients, strict=True):
+                p -= STEP_SIZE * gradient
+                q += STEP_SIZE / 2 * p
+                p.mul_(kept).add_(torch.randn_like(p), alpha=spread)
+                q += STEP_SIZE / 2 * p
+    torch.set_num_threads(threads)
+
+
+def ensemble(replicas: int, steps: int) -> None:
+    """The same work for many replicas, on all cores."""
+    runs = tl.Ensemble(tl.models.shlp(2, HIDDEN), replicas=replicas, device="cpu")
+    integrator = tl.Langevin("BAOAB", step_size=STEP_SIZE, friction=FRICTION, temperature=TEMPERATURE)
+    tl.train(runs, integrator, DATA, loss=tl.losses.bce, batch_size=BATCH, steps=steps, every=steps, compile=True)
+
+
+def run() -> list[Row]:
+    """Everything in the call counts, but for the first compilation."""
+    few, many = 2_000, 20_000
+    ensemble(REPLICAS, 100)
+    works = [partial(loop, few), partial(ensemble, REPLICAS, many)]
+    plain, ours = interleaved(works, [few, many * REPLICAS], repeats=5)
+    return [
+        Row(f"{WHAT}: one network, a loop over tensors", "us per replica-step", plain.median * 1e6),
+        Row(
+            f"{WHAT}: {REPLICAS} replicas", "us per replica-step", ours.median * 1e6, "loop / this", ratio(plain, ours)
+        ),
+    ]
