@@ -2,45 +2,55 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Row", "Times", "interleaved", "ratio"]
 
 
 @dataclass
 class Row:
-    """A line of the table. ``ratio`` says how it compares, ``against`` with what."""
+    """A line of the table: ``ratio`` says how it compares, ``against`` with what, ``cores`` how many it kept busy."""
 
     what: str
     unit: str
     value: float
     against: str = ""
     ratio: float | None = None
+    cores: float | None = None
 
 
 @dataclass
 class Times:
     """Seconds per item, one entry a repeat."""
 
-    each: list[float]
+    each: list[float] = field(default_factory=list)
+    cores_each: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
         return statistics.median(self.each)
 
+    @property
+    def cores(self) -> float:
+        """Processor time over time, worker processes included: below what it could use, the machine was shared."""
+        return statistics.median(self.cores_each)
+
 
 def interleaved(works: Sequence[Callable[[], object]], items: Sequence[int], repeats: int = 7) -> list[Times]:
     """Time each of the works once, then each once again, and so on: what disturbs the machine disturbs all of them."""
-    times: list[list[float]] = [[] for _ in works]
+    times = [Times() for _ in works]
     for _ in range(repeats):
         for work, number, found in zip(works, items, times, strict=True):
-            began = time.perf_counter()
+            began, busy = time.perf_counter(), sum(os.times()[:4])
             work()
-            found.append((time.perf_counter() - began) / number)
-    return [Times(found) for found in times]
+            seconds = time.perf_counter() - began
+            found.each.append(seconds / number)
+            found.cores_each.append((sum(os.times()[:4]) - busy) / seconds)
+    return times
 
 
 def ratio(slow: Times, fast: Times) -> float:
