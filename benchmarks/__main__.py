@@ -20,11 +20,12 @@ RECORD = Path(__file__).parent.parent / "results" / "benchmarks" / "timings.txt"
 
 def table(rows: list[Row]) -> str:
     """The rows as aligned text."""
-    cells = [("", "time or rate", "ratio", "of")]
+    cells = [("", "time or rate", "cores", "ratio", "of")]
     for row in rows:
         compared = ("", "") if row.ratio is None else (f"{row.ratio:.2f}", row.against)
-        cells.append((row.what, f"{row.value:.4g} {row.unit}", *compared))
-    widths = [max(len(line[i]) for line in cells) for i in range(4)]
+        cores = "" if row.cores is None else f"{row.cores:.1f}"
+        cells.append((row.what, f"{row.value:.4g} {row.unit}", cores, *compared))
+    widths = [max(len(line[i]) for line in cells) for i in range(5)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in cells)
 
 

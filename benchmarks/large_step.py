@@ -71,9 +71,9 @@ def run() -> list[Row]:
     what = f"BAOAB on {PARAMETERS // 1_000_000} million parameters"
     share = (MOVED / ours.median) / (COPIED / copy.median)
     return [
-        Row(f"{what}: separate operations", "ms per step", plain.median * 1e3),
-        Row(f"{what}: separate operations in place", "ms per step", placed.median * 1e3),
-        Row(f"{what}: compiled", "ms per step", ours.median * 1e3, "separate / this", ratio(plain, ours)),
-        Row(f"{what}: compiled", "ms per step", ours.median * 1e3, "in place / this", ratio(placed, ours)),
+        Row(f"{what}: separate operations", "ms per step", plain.median * 1e3, cores=plain.cores),
+        Row(f"{what}: separate operations in place", "ms per step", placed.median * 1e3, cores=placed.cores),
+        Row(f"{what}: compiled", "ms per step", ours.median * 1e3, "separate / this", ratio(plain, ours), ours.cores),
+        Row(f"{what}: compiled", "ms per step", ours.median * 1e3, "in place / this", ratio(placed, ours), ours.cores),
         Row(f"{what}: compiled", "GB/s", MOVED / ours.median / 1e9, "share of a plain copy", share),
     ]

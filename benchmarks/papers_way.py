@@ -56,8 +56,13 @@ def run() -> list[Row]:
     works = [partial(loop, few), partial(ensemble, REPLICAS, many)]
     plain, ours = interleaved(works, [few, many * REPLICAS], repeats=5)
     return [
-        Row(f"{WHAT}: one network, a loop over tensors", "us per replica-step", plain.median * 1e6),
+        Row(f"{WHAT}: one network, a loop over tensors", "us per replica-step", plain.median * 1e6, cores=plain.cores),
         Row(
-            f"{WHAT}: {REPLICAS} replicas", "us per replica-step", ours.median * 1e6, "loop / this", ratio(plain, ours)
+            f"{WHAT}: {REPLICAS} replicas",
+            "us per replica-step",
+            ours.median * 1e6,
+            "loop / this",
+            ratio(plain, ours),
+            ours.cores,
         ),
     ]

@@ -17,6 +17,13 @@ def run() -> list[Row]:
     works = [partial(ensemble, replicas, WORK // replicas) for replicas in REPLICAS]
     times = interleaved(works, [WORK] * len(works), repeats=3)
     return [
-        Row(f"{WHAT}: {n} replicas", "us per replica-step", found.median * 1e6, "this / 64", ratio(found, times[0]))
+        Row(
+            f"{WHAT}: {n} replicas",
+            "us per replica-step",
+            found.median * 1e6,
+            "this / 64",
+            ratio(found, times[0]),
+            found.cores,
+        )
         for n, found in zip(REPLICAS, times, strict=True)
     ]
