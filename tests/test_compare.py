@@ -233,3 +233,10 @@ def test_a_chapter_that_was_never_run_fails(chapter, tmp_path):
 def test_the_stored_chapter_holds_no_progress_bar(chapter):
     stored = jupytext.read(chapter.with_suffix(".ipynb"))
     assert not [o for cell in stored.cells for o in cell.get("outputs", []) if o.get("name") == "stderr"]
+
+
+def test_the_size_of_a_picture_is_no_result():
+    def shown(size):
+        return [{"output_type": "display_data", "data": {"image/png": "...", "text/plain": f"<Figure size {size}>"}}]
+
+    assert texts(shown("640x480"), False) == texts(shown("800x600"), False) == [("image/png", "")]
