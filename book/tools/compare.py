@@ -131,9 +131,8 @@ def texts(outputs: list[Any], keep_stderr: bool) -> list[tuple[str, str]]:
         elif kind == "error":
             found.append(("error", f"{output['ename']}: {output['evalue']}"))
         else:
-            picture = any("image/" in mime for mime in output["data"])
             for mime, data in sorted(output["data"].items()):
-                if picture and mime == "text/plain":
+                if mime == "text/plain" and data.startswith("<Figure size"):
                     continue  # the size of a picture in pixels is no result
                 if "image/" in mime:
                     found.append((mime, ""))  # that there is a picture is compared
