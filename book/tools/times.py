@@ -44,18 +44,9 @@ def spent(run: Run) -> list[costs.Cost]:
 
 def slice_of_papers_way(hidden: int, batch: int) -> float:
     """Seconds that one step takes the papers' way, on one core."""
-    import torch
-
-    import thermolib as tl
     from benchmarks.papers_way import loop
 
-    data = tl.datasets.spirals(turns=4, train=max(1000, 2 * batch)).train
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return per_step(lambda steps: loop(data, steps, hidden=hidden, batch=batch))
-    finally:
-        torch.set_num_threads(before)
+    return per_step(lambda steps: loop(steps, hidden=hidden, batch=batch))
 
 
 def per_step(work: Callable[[int], object], seconds: float = SLICE_SECONDS) -> float:
