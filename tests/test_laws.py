@@ -11,9 +11,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from small import needs_compiler
 
 import thermolib as tl
-from tests.small import needs_compiler
 from tests.test_words import ALL
 from thermolib import exact, noise
 from thermolib.integrators import Positions, State
