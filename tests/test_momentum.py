@@ -82,6 +82,63 @@ def test_equipartition_of_the_factor(rho):
     assert abs(potential.mean() - exact) < Z * potential.std() / math.sqrt(replicas)
 
 
+def test_temperature_of_an_ensemble():
+    """It is K<x^2> of the closed form with the base rate as squared time step, not with the rate lr (1 + rho) / 2."""
+    curvature, spread, lr, rho, replicas = 0.7, 0.8, 0.9, 0.9, 2000
+    exact = curvature * tl.exact.cool_momentum_moment(curvature=curvature, rate=lr, momentum=rho, gradient_noise=spread)
+    law = tl.Momentum(lr=lr * (1 + rho) / 2, rho=rho)
+    state = law.init(torch.zeros(replicas, 20))
+    for n in range(250):
+        key = noise.key(3, replicas, n)
+        state = law.step(state, Noisy(curvature, spread, key), key)
+    for step_squared, holds in ((lr, True), (lr * (1 + rho) / 2, False)):
+        seen = tl.observe.momentum_temperature(step_squared)(state)
+        assert (abs(seen.mean() - exact) < Z * seen.std() / math.sqrt(replicas)) == holds
+    rescaled = tl.observe.momentum_temperature()(state)
+    torch.testing.assert_close(rescaled, tl.observe.momentum_temperature(lr)(state) * lr)
+    part = tl.observe.momentum_temperature(part=slice(3, 5))(state)
+    torch.testing.assert_close(part, state.p[:, 3:5].square().mean(1))
+    with pytest.raises(ValueError, match="lr=0"):
+        tl.observe.momentum_temperature(0.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: tl.optim.CoolMomentum(p, lr=0.1, steps=20),
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+        lambda p: torch.optim.Adam(p, lr=0.01),
+    ],
+    ids=["CoolMomentum", "SGD", "Adam"],
+)
+def test_thermometer(make):
+    """Eq. (22) summed by hand, of the trained parameters, and of all that the module stores."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1)).double()
+    module[0].bias.requires_grad_(False)
+    trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+    stored = [*module.named_parameters(), *((n, b) for n, b in module.named_buffers() if n.endswith(("mean", "var")))]
+    meters = [tl.observe.Thermometer(module), tl.observe.Thermometer(module, statistics=True)]
+    assert [m.size for m in meters] == [sum(t.numel() for _, t in named) for named in (trained, stored)] == [25, 37]
+    optimizer = make([p for _, p in trained])
+    for steps in (3, 5):
+        sums = [0.0, 0.0]
+        for _ in range(steps):
+            before = [{n: t.detach().clone() for n, t in named} for named in (trained, stored)]
+            optimizer.zero_grad()
+            module(torch.randn(8, 3, dtype=torch.float64)).square().sum().backward()
+            optimizer.step()
+            for i, named in enumerate((trained, stored)):
+                sums[i] += sum((t.detach() - before[i][n]).square().sum().item() for n, t in named)
+                meters[i].step()
+        for meter, total in zip(meters, sums, strict=True):
+            assert meter.read() == pytest.approx(total / (meter.size * steps), rel=1e-12)
+            with pytest.raises(ValueError, match="no step since the last reading"):
+                meter.read()
+    with pytest.raises(ValueError, match="module=ReLU"):
+        tl.observe.Thermometer(torch.nn.ReLU())
+
+
 def test_constant_rho_is_torch_momentum():
     torch.manual_seed(0)
     ours, theirs = (tl.models.shlp(2, 6).double() for _ in range(2))
@@ -121,6 +178,19 @@ def test_resumed_in_the_middle_of_the_schedule():
     assert optimizer.momentum(optimizer.param_groups[0]) == 0.0
 
 
+@pytest.mark.parametrize("cooling", tl.integrators.momentum.COOLING)
+def test_an_ensemble_resumed_in_the_middle_of_the_schedule(cooling):
+    """Continued from its last state a run ends to the bit where it would have ended; started anew it does not."""
+    law = tl.CoolMomentum(lr=0.1, rho0=0.99, steps=torch.tensor([40.0, 20.0]), cooling=cooling)
+
+    def go(start, steps):
+        return tl.simulate(lambda q: (q**4 / 4 - q**2 / 2).sum(1), law, start, steps, progress=False).final
+
+    whole, half = go(torch.full((2, 3), 0.3), 50), go(torch.full((2, 3), 0.3), 17)
+    assert torch.equal(go(half, 33).q, whole.q)
+    assert not torch.equal(go(half.state, 33).q, whole.q)
+
+
 def test_warmup():
     """During the warm-up rho is zero and the rate half of lr; then the schedule is where it would have been."""
     x = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
@@ -152,7 +222,7 @@ def test_bad_input():
             tl.CoolMomentum(**{"steps": 10} | change)
         with pytest.raises(ValueError, match=sentence):
             tl.optim.CoolMomentum(x, **{"steps": 10} | change)
-    with pytest.raises(ValueError, match="steps=nan"):
+    with pytest.raises(ValueError, match="steps is missing"):
         tl.CoolMomentum()
     with pytest.raises(ValueError, match=r"rho=1\.5"):
         tl.Momentum(rho=1.5)

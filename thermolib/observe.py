@@ -12,14 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import jvp
 
-from thermolib import noise
+from thermolib import checks, noise
 from thermolib.datasets import Split
 from thermolib.ensemble import Batch, Ensemble, Loss
 
-__all__ = ["accuracy", "configurational_temperature", "kinetic_temperature", "loss", "virial_temperature"]
+__all__ = [
+    "Thermometer",
+    "accuracy",
+    "configurational_temperature",
+    "kinetic_temperature",
+    "loss",
+    "momentum_temperature",
+    "virial_temperature",
+]
 
 Potential = Callable[[Tensor], Tensor]
 
@@ -67,6 +75,71 @@ def kinetic_temperature(part: slice = slice(None)) -> Callable[[Any], Tensor]:
     (``BAOA``, ``OABA``) show :math:`T` exactly; ``BAOAB`` shows :math:`T(1 - Kh^2/4)`.
     """
     return lambda state: state.p[:, part].square().mean(1)
+
+
+def momentum_temperature(lr: float = 1.0, part: slice = slice(None)) -> Callable[[Any], Tensor]:
+    r"""Kinetic temperature :math:`|\Delta|^2 / (N\,\Delta t^2)` of momentum, whose velocity is its last displacement.
+
+    For :class:`thermolib.Momentum` and :class:`thermolib.CoolMomentum`. With ``lr`` :math:`= \Delta t^2`, the base rate
+    of CoolMomentum, it is the temperature; as it stands the rescaled one, :math:`T\,\Delta t^2`, which needs no time
+    step. Of a harmonic mode it is :math:`K\langle x^2\rangle` exactly, at every step size and momentum.
+
+    Raises ValueError for an lr that is not above zero. Source: Borysenko and Byshkin (2021), section 5, Eq. (22).
+    """
+    checks.above("lr", lr)
+    return lambda state: state.p[:, part].square().mean(1) / lr
+
+
+class Thermometer:
+    r"""Rescaled temperature of a module that any optimizer trains, averaged over the steps since the last reading.
+
+    .. math:: T\,\Delta t^2 = \frac{1}{N S}\sum_{n=1}^{S} \sum_{i=1}^{N} \Delta x_{i,n}^2
+
+    Call :meth:`step` after each step of the optimizer and :meth:`read` once an epoch. The displacements are differences
+    of the parameters, so that all optimizers are measured alike: their time step, which not all have, is not needed.
+    The temperature is the reading over :math:`\Delta t^2`, the base rate ``lr`` of CoolMomentum, or
+    :math:`2\eta/(1+\rho)` of SGD with momentum.
+
+    Parameters
+    ----------
+    module : what is trained; its parameters that require a gradient are looked at.
+    statistics : count every number that the module stores, as the authors' code does: parameters, and the moving means
+        and variances of batch normalisation, which no force moves.
+
+    Raises
+    ------
+    ValueError : a module with nothing to look at; a reading before any step.
+
+    Source: Borysenko and Byshkin (2021), section 5, Eq. (22) and Fig. 1 (c).
+    """
+
+    def __init__(self, module: nn.Module, statistics: bool = False) -> None:
+        self._now = [p.detach() for p in module.parameters() if statistics or p.requires_grad]
+        if statistics:
+            self._now += [b.detach() for b in module.buffers() if b.is_floating_point()]
+        self.size = sum(t.numel() for t in self._now)  # what N counts
+        if not self.size:
+            raise ValueError(f"module={type(module).__name__} is not allowed: it has no parameters to train")
+        self._before = [t.clone() for t in self._now]
+        self._sum = torch.zeros((), dtype=torch.float64, device=self._now[0].device)
+        self._steps = 0
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Add the displacement since the last call."""
+        moves = torch._foreach_sub(self._now, self._before)
+        self._sum += torch.stack(torch._foreach_norm(moves)).double().square().sum()
+        torch._foreach_copy_(self._before, self._now)
+        self._steps += 1
+
+    def read(self) -> float:
+        """The mean over the steps since the last reading; begins anew."""
+        if not self._steps:
+            raise ValueError("there was no step since the last reading: call step() after each step of the optimizer")
+        mean = float(self._sum) / (self.size * self._steps)
+        self._sum.zero_()
+        self._steps = 0
+        return mean
 
 
 def virial_temperature(potential: Potential) -> Callable[[Any], Tensor]:

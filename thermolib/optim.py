@@ -11,6 +11,7 @@ its entry ``lr``; the other hyperparameters keep their names and may be changed 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,7 +44,37 @@ def layers(module: nn.Module) -> list[dict[str, Any]]:
     return [{"params": hidden}, {"params": output}]
 
 
-class _Dynamics(torch.optim.Optimizer):
+class _Wide(torch.optim.Optimizer):
+    """An optimizer that steps parameters of a narrow type in single precision, and keeps that copy."""
+
+    def _master(self, parameter: Tensor) -> Tensor:
+        """The parameter in at least single precision: a narrow type would round small steps away."""
+        if parameter.dtype in (torch.float32, torch.float64):
+            return parameter
+        kept = self.state[parameter].get("master")
+        if kept is None or not torch.equal(kept.to(parameter.dtype), parameter):  # changed from outside
+            return parameter.float()
+        return kept
+
+    def _store(self, parameter: Tensor, name: str, value: Tensor) -> None:
+        if name != "q":
+            self.state[parameter][name] = value.clone()
+            return
+        parameter.copy_(value)
+        if parameter.dtype not in (torch.float32, torch.float64):
+            self.state[parameter]["master"] = value.clone()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As in PyTorch, but the state keeps its precision where the parameters are of a narrow type."""
+        super().load_state_dict(state_dict)
+        numbers = [i for group in state_dict["param_groups"] for i in group["params"]]
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for number, parameter in zip(numbers, parameters, strict=True):
+            for name, value in state_dict["state"].get(number, {}).items():
+                self.state[parameter][name] = value.to(parameter.device).clone()
+
+
+class _Dynamics(_Wide):
     """An optimizer whose every step is one step of an integrator, group by group."""
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
@@ -110,32 +141,6 @@ class _Dynamics(torch.optim.Optimizer):
                     self._store(p, name, part.reshape(p.shape))
             else:
                 self.state[keeper if len(block) > 1 else parameters[0]][name] = value
-
-    def _master(self, parameter: Tensor) -> Tensor:
-        """The parameter in at least single precision: a narrow type would round small steps away."""
-        if parameter.dtype in (torch.float32, torch.float64):
-            return parameter
-        kept = self.state[parameter].get("master")
-        if kept is None or not torch.equal(kept.to(parameter.dtype), parameter):  # changed from outside
-            return parameter.float()
-        return kept
-
-    def _store(self, parameter: Tensor, name: str, value: Tensor) -> None:
-        if name != "q":
-            self.state[parameter][name] = value.clone()
-            return
-        parameter.copy_(value)
-        if parameter.dtype not in (torch.float32, torch.float64):
-            self.state[parameter]["master"] = value.clone()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As in PyTorch, but the state keeps its precision where the parameters are of a narrow type."""
-        super().load_state_dict(state_dict)
-        numbers = [i for group in state_dict["param_groups"] for i in group["params"]]
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        for number, parameter in zip(numbers, parameters, strict=True):
-            for name, value in state_dict["state"].get(number, {}).items():
-                self.state[parameter][name] = value.to(parameter.device).clone()
 
 
 class Langevin(_Dynamics):
@@ -409,7 +414,7 @@ class AdLaLa(_InLayers):
         return integrators.AdLaLa(group["lr"], **{name: group[name] for name in names})
 
 
-class CoolMomentum(torch.optim.Optimizer):
+class CoolMomentum(_Wide):
     r"""CoolMomentum, :class:`thermolib.CoolMomentum`, as an optimizer.
 
     .. math::
@@ -446,15 +451,14 @@ class CoolMomentum(torch.optim.Optimizer):
         params: Params,
         lr: float = 0.01,
         rho0: float = 0.99,
-        steps: int | None = None,
+        steps: float = math.nan,
         warmup: int = 0,
         cooling: str = "paper",
     ) -> None:
-        if steps is None:
-            raise ValueError("steps is missing: the cooling needs to know how many steps the run will have")
-        integrators.CoolMomentum(lr, rho0, steps, warmup, cooling)
-        given = {"lr": lr, "rho0": rho0, "steps": steps, "warmup": warmup, "cooling": cooling, "made": 0}
-        super().__init__(params, given)
+        given = {"lr": lr, "rho0": rho0, "steps": steps, "warmup": warmup, "cooling": cooling}
+        super().__init__(params, given | {"made": 0})
+        for group in self.param_groups:
+            integrators.CoolMomentum(**{name: group[name] for name in given})  # refuses what is not allowed
 
     def momentum(self, group: dict[str, Any]) -> float:
         """The momentum coefficient of a group's next step."""
@@ -471,16 +475,25 @@ class CoolMomentum(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
             rho = self.momentum(group)
             group["made"] += 1
+            parameters, wide, moves, gradients = [], [], [], []
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                q, state = self._master(p), self.state[p]
+                if "displacement" not in state:
+                    state["displacement"] = torch.zeros_like(q)
+                parameters.append(p)
+                wide.append(q)
+                moves.append(state["displacement"])
+                gradients.append(p.grad if p is q else p.grad.to(q.dtype))
             if not parameters:
                 continue
-            for p in parameters:
-                if "displacement" not in self.state[p]:
-                    self.state[p]["displacement"] = torch.zeros_like(p)
-            moves = [self.state[p]["displacement"] for p in parameters]
             torch._foreach_mul_(moves, rho)
-            torch._foreach_add_(moves, [p.grad for p in parameters], alpha=-group["lr"] * (1 + rho) / 2)
-            torch._foreach_add_(parameters, moves)
+            torch._foreach_add_(moves, gradients, alpha=-group["lr"] * (1 + rho) / 2)
+            torch._foreach_add_(wide, moves)
+            for p, q in zip(parameters, wide, strict=True):
+                if p is not q:
+                    self._store(p, "q", q)
         return loss
