@@ -98,6 +98,11 @@ def test_mistakes_in_a_batch_are_named(entry, tmp_path):
         batch.read("none", tmp_path)
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in batch.BATCHES.glob("*.yaml")))
+def test_every_batch_names_chapters_and_parameters_that_there_are(name):
+    assert batch.read(name)
+
+
 def test_the_table_compares_what_it_can():
     rows = [
         costs.Cost("Fig. 10", "2-100-1", 20, "SGD", 1_000_000, 5.0, 1),
