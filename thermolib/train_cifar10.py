@@ -421,7 +421,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("pixels", "of a side: 8, 16 or 32"),
     ):
         parser.add_argument(f"--{name}", type=int, default=getattr(given, name), help=f"{what} (default: %(default)s)")
-    parser.add_argument("--precision", help="float32 or bfloat16 (default: bfloat16 on a GPU)")
+    parser.add_argument("--precision", default=given.precision, help="float32 or bfloat16 (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for the history and the checkpoint to resume from"
     )
@@ -430,9 +430,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = vars(parser.parse_args(arguments))
     where = {name: args.pop(name) for name in ("out", "until", "device")}
     try:
-        device = checks.device(where["device"])
-        args["precision"] = args["precision"] or ("bfloat16" if device.type == "cuda" else "float32")
-        history = train(Settings(**args), out=where["out"], until=where["until"], device=device, progress=True)
+        history = train(Settings(**args), progress=True, **where)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
     print(history.tail(1).to_string(index=False))
