@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
+import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from thermolib import checks, downloads, noise
 
-__all__ = ["Data", "Split", "mnist", "spirals", "trigonometric"]
+__all__ = ["Data", "Split", "cifar10", "mnist", "spirals", "trigonometric"]
 
 
 class Split(NamedTuple):
@@ -165,3 +167,58 @@ def _idx(file: Path, header: int) -> Tensor:
     """The bytes of an IDX file behind its header, whose length goes with the number of dimensions."""
     with gzip.open(file) as packed:
         return torch.from_numpy(np.frombuffer(packed.read(), np.uint8, offset=header).copy())
+
+
+_CIFAR10_SHA256 = {
+    "train": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
+    "test": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+}
+
+
+def cifar10() -> Data:
+    """Small colour photographs in ten classes: 50,000 to train on and 10,000 to test on.
+
+    ``x`` is ``[N, 3, 32, 32]`` in bytes, 0 to 255, red first; ``y`` is the class, a whole number ``[N]``; both in the
+    published order. Looked for in the folder ``cifar10`` of the folder that the environment variable ``THERMOLIB_DATA``
+    names, as the published archive or as sprites without loss, else the archive is fetched once; checksums are verified
+    either way.
+
+    Raises
+    ------
+    ValueError : a file in that folder is not the published one, or decodes to other pixels.
+    FileNotFoundError : neither there nor to be fetched, or there in part; the message says what to put where.
+
+    Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
+    """
+    if sprites := downloads.own(downloads.CIFAR10_SPRITES):
+        return Data(_unpacked(sprites, "train"), _unpacked(sprites, "test"))
+    (archive,) = downloads.fetch(downloads.CIFAR10).values()
+    with tarfile.open(archive) as packed:
+        inside = {Path(name).name: name for name in packed.getnames()}
+
+        def part(*names: str) -> Split:
+            files = (packed.extractfile(inside[f"{name}.bin"]) for name in names)
+            rows = np.concatenate([np.frombuffer(file.read(), np.uint8).reshape(-1, 3073) for file in files if file])
+            pixels = np.ascontiguousarray(rows[:, 1:]).reshape(-1, 3, 32, 32)  # a record is its label, then its planes
+            return Split(torch.from_numpy(pixels), torch.from_numpy(rows[:, 0].astype(np.int64)))
+
+        return Data(part(*(f"data_batch_{i}" for i in range(1, 6))), part("test_batch"))
+
+
+def _unpacked(files: dict[str, Path], part: str) -> Split:
+    """A part of CIFAR-10 from its sprites of 100 rows of 50 images."""
+    from PIL import Image
+
+    sprites = []
+    for name in sorted(name for name in files if name.startswith(f"{part}_")):
+        with Image.open(files[name]) as sprite:
+            pixels = np.asarray(sprite.convert("RGB")).reshape(100, 32, 50, 32, 3)
+        sprites.append(pixels.transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3))
+    images = np.concatenate(sprites)
+    if (found := hashlib.sha256(images.tobytes()).hexdigest()) != _CIFAR10_SHA256[part]:
+        raise ValueError(
+            f"the sprites of CIFAR-10's {part} part decode to other pixels (sha256 {found[:12]}...) than they should "
+            f"({_CIFAR10_SHA256[part][:12]}...): this Pillow does not read WebP without loss"
+        )
+    labels = np.load(files["labels.npz"])[part].astype(np.int64)
+    return Split(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), torch.from_numpy(labels))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pooch
 
-__all__ = ["MNIST", "Published", "fetch"]
+__all__ = ["CIFAR10", "CIFAR10_SPRITES", "MNIST", "Published", "fetch", "own"]
 
 VARIABLE = "THERMOLIB_DATA"
 #: Seconds to wait for an address before the next one is tried.
@@ -47,6 +47,36 @@ MNIST = Published(
     },
 )
 
+#: The archive without pickles.
+CIFAR10 = Published(
+    "CIFAR-10",
+    "cifar10",
+    ("https://www.cs.toronto.edu/~kriz/",),
+    {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
+)
+
+#: The same images packed without loss, 5000 to a sprite; published nowhere, read where a reader has them.
+CIFAR10_SPRITES = Published(
+    "CIFAR-10 in sprites",
+    "cifar10",
+    (),
+    {
+        "train_00.webp": "12c7adb10904d397ed937c8404dd8f34b9a82e78ec28b29ffafc428d11968966",
+        "train_01.webp": "a08560f1324d32957ec172eff29b49bd21e7f4f9c5da37aa6d1b5749645436ca",
+        "train_02.webp": "99f2b32fed343ca7ff942c27c79c6f2ac3b1964ca992106e8c6f0c7c6fe0c07b",
+        "train_03.webp": "ba7969f252908b4a8f5f5e5109c0ca5aed42604614c5e41d0a19ef69ac687654",
+        "train_04.webp": "723a924ff1654cea3e818623cc0803fd2100d98e681cee2d2b5e384215f098d5",
+        "train_05.webp": "580cd410ade7fa9dc2cc45e3cd040b19cbb4eb87d9e55b3349b9d420943058a9",
+        "train_06.webp": "263121fe34b2f2b6efcd7f9f9fac295661c44ce82607a6defb59ba42b6b5dc67",
+        "train_07.webp": "55fe060d9166fce8bf06f86d0b6cc203f423ecc04ae132d743a8d29c004979b2",
+        "train_08.webp": "ee22151d26e274e05533f5ad01ececd614f909be3dc4efe12a82065db8dfec16",
+        "train_09.webp": "603bba0689b296fb60acd4a6d467257afd7c576766ca21735876ff63a04b7026",
+        "test_00.webp": "f539b1dd8f681fc26c0a5892140144795d84858f99ccacf86f2f45c4e9bcb47f",
+        "test_01.webp": "aa863125a2f4a0209ad696417aa7e24137b5cd3e4a7bb0fc26e5106d8d949666",
+        "labels.npz": "100457827cb30b2869dbdce3761c5279714820de9a8c6fa4d0dcc7cbc3037527",
+    },
+)
+
 
 def fetch(published: Published) -> dict[str, Path]:
     """Where each of the files lies on this machine, after a look at its checksum.
@@ -57,6 +87,25 @@ def fetch(published: Published) -> dict[str, Path]:
     FileNotFoundError : a file is not there and cannot be fetched; the message says what to put where.
     """
     return {file: _own(published, file) or _cached(published, file) for file in published.sha256}
+
+
+def own(published: Published) -> dict[str, Path]:
+    """Where the files lie in the folder that ``THERMOLIB_DATA`` names, after a look at their checksums; nothing if
+    none of them is there.
+
+    Raises
+    ------
+    ValueError : a file is not the published one.
+    FileNotFoundError : some of the files are there, and others are not.
+    """
+    found = {file: path for file in published.sha256 if (path := _own(published, file))}
+    if found and (missing := [file for file in published.sha256 if file not in found]):
+        folder = next(iter(found.values())).parent
+        raise FileNotFoundError(
+            f"{published.name}: {folder} lacks {', '.join(missing)}; put it there, or remove "
+            f"{', '.join(found)} to have the data fetched"
+        )
+    return found
 
 
 def _own(published: Published, file: str) -> Path | None:
