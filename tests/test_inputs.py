@@ -76,7 +76,7 @@ REFUSED = {
     "steps in words": (in_train(steps="ten"), "steps='ten' is not allowed: it must be a whole number of at least 0"),
     "every zero": (in_train(every=0), "every=0 is not allowed: it must be at least 1"),
     "no workers": (in_train(workers=0), "workers=0 is not allowed: it must be at least 1"),
-    "compile": (in_train(compile="yes"), "compile='yes' is not allowed: it must be True, False or 'auto'"),
+    "compile": (in_train(compile="yes"), "compile='yes' is not allowed: it must be True, False, 'auto'"),
     "no time between checkpoints": (
         in_train(checkpoint="checkpoint", checkpoint_seconds=NAN),
         "checkpoint_seconds=nan is not allowed: it must be at least 0 and finite",

@@ -55,6 +55,7 @@ class Job:
     structure: Any = None  # of the state
     columns: dict[str, Tensor] = field(default_factory=dict)  # hyperparameters, [replicas, 1] each
     compiled: Callable | None = None
+    traced: Callable | None = None
 
     def __post_init__(self) -> None:
         checks.integer("steps", self.steps, 0)
@@ -119,6 +120,7 @@ def run_chunk(job: Job, number: int, chunk: Chunk, observe_first: bool) -> Itera
     stepper = _Stepper(job, number)
     clock = _Clock(job.snapshot_seconds)
     if observe_first:
+        chunk = stepper.begin(chunk)
         yield "record", (chunk.step, stepper.observe(chunk))
     while chunk.step < job.end:
         boundary = min(chunk.step - (chunk.step - job.begin) % job.every + job.every, job.end)
@@ -150,7 +152,7 @@ class _Stepper:
         self.kept = job.kept(number)
         names = list(job.columns)
         self.integrator = job.integrator.with_values(dict(zip(names, self.inputs, strict=False)))
-        self.run = job.compiled or job.flat_step()
+        self.run = job.compiled or job.traced or job.flat_step()
         self._epoch, self._order = -1, torch.empty(0)
 
     def key(self, step: int) -> noise.Key:
@@ -171,6 +173,12 @@ class _Stepper:
         key = self.key(step)
         order = self.order(step) if self.job.source.period else [None]
         return self.job.source.make(key.step, *order, *self.job.source.constants)
+
+    def begin(self, chunk: Chunk) -> Chunk:
+        """The state before the first step of this call."""
+        with torch.no_grad():
+            state = self.integrator.begin(chunk.state, self.potential(chunk.step))
+        return Chunk(state, chunk.step, chunk.diverged, chunk.held)
 
     def advance(self, chunk: Chunk, until: int) -> Chunk:
         """Plain steps, without a look at what comes out."""

@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 from thermolib import checks, init, noise
 from thermolib.datasets import Split
+from thermolib.signals import Listener
 
 __all__ = ["Batch", "Ensemble"]
 
@@ -143,6 +144,8 @@ class Batch:
     """The loss on a batch, as integrators see it: inputs ``[B, ...]`` for all replicas, or ``[R, B, ...]`` each."""
 
     def __init__(self, ensemble: Ensemble, loss: Loss, x: Tensor, y: Tensor, own: bool = False) -> None:
+        self.fixed = not own
+        self._ensemble = ensemble
         self._dims = (0, 0, 0) if own else (0, None, None)
         self._x, self._y = x, y
 
@@ -156,6 +159,17 @@ class Batch:
 
     def loss(self, q: Tensor) -> Tensor:
         return vmap(self._one, self._dims)(q, self._x, self._y)
+
+    def loss_and_signals(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss ``[R]``, and the mean squares of the signals that feed each parameter tensor ``[R, T]``."""
+        listener = Listener(self._ensemble.module)
+
+        def both(q: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            with listener:
+                value = self._one(q, x, y)
+            return value, listener.mean_squares(self._ensemble.names)
+
+        return vmap(both, self._dims)(q, self._x, self._y)
 
     def force(self, q: Tensor) -> Tensor:
         return -vmap(grad(self._one), self._dims)(q, self._x, self._y)

@@ -22,8 +22,19 @@ from thermolib import integrators, noise
 from thermolib.integrators.base import Integrator
 from thermolib.integrators.momentum import cooled
 from thermolib.integrators.partitioned import OneForce
+from thermolib.monte_carlo_optimizer import AdaptiveMonteCarlo
 
-__all__ = ["LOL", "SGLD", "AdLaLa", "AdaptiveLangevin", "CoolMomentum", "Langevin", "LangevinInLayers", "layers"]
+__all__ = [
+    "LOL",
+    "SGLD",
+    "AdLaLa",
+    "AdaptiveLangevin",
+    "AdaptiveMonteCarlo",
+    "CoolMomentum",
+    "Langevin",
+    "LangevinInLayers",
+    "layers",
+]
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 

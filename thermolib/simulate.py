@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from thermolib import checks, noise
 from thermolib.checkpoint import Checkpoint
 from thermolib.chunks import Chunk, Job, Source, run_chunk
-from thermolib.compiled import compile_step, possible
+from thermolib.compiled import compile_step, possible, trace_step
 from thermolib.datasets import Data, Split
 from thermolib.ensemble import Batch, Ensemble, Loss
 from thermolib.integrators.base import Integrator
@@ -84,6 +84,8 @@ class History:
 class FunctionPotential:
     """A function ``[R, P] -> [R]`` as integrators see it."""
 
+    fixed = True
+
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self.loss = function
 
@@ -132,7 +134,8 @@ def simulate(
     observe : name to function of the state, which has ``q`` and, where there are momenta, ``p``, both ``[R, P]``,
         taken at the end of a whole step; it returns one number per replica.
     every : steps between observations. The first and the last state are observed too.
-    compile : True, False, or "auto": where it is possible and the run is long enough to repay it.
+    compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
+        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
     progress : show a bar on terminals and in notebooks.
 
@@ -196,7 +199,8 @@ def train(
     every : steps between observations, a hundredth of the run if not given.
     observe : name to function of the state, or to an observation of :mod:`thermolib.observe`.
     start : positions ``[R, P]``, a state, or the ``final`` of an earlier run; the ensemble's ``q`` if not given.
-    compile : True, False, or "auto": where it is possible and the run is long enough to repay it.
+    compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
+        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
     workers : processes side by side, as many as torch has threads if not given.
     progress : show a bar on terminals and in notebooks.
@@ -267,8 +271,8 @@ def _run(
     workers: int,
 ) -> History:
     began = time.perf_counter()
-    if compile not in (True, False, "auto"):
-        raise ValueError(f"compile={compile!r} is not allowed: it must be True, False or 'auto'")
+    if compile not in (True, False, "auto", "trace"):
+        raise ValueError(f"compile={compile!r} is not allowed: it must be True, False, 'auto' or 'trace'")
     first, diverged = _begin(job, start)
     job.structure = pytree.tree_structure(first)
     columns = job.integrator.columns(first.q).hyperparameters
@@ -401,12 +405,12 @@ def _load(job: Job, number: int, saved: dict[int, dict], first: Any, diverged: T
 
 def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
     """Compile the step if that is wanted and can be done."""
-    wanted = compile is True or (compile == "auto" and job.steps * job.chunks >= SHORT)
+    wanted = compile in (True, "trace") or (compile == "auto" and job.steps * job.chunks >= SHORT)
     if not wanted:
         if compile == "auto":
             _tell_short()
         return
-    if not possible(job.key.replica.device.type):
+    if compile != "trace" and not possible(job.key.replica.device.type):
         return
     order = [noise.permutation(job.key._replace(replica=job.key.replica[job.rows(0)]), job.source.rows)]
     example = [
@@ -415,7 +419,10 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
         *(order if job.source.period else []),
         *job.inputs(0),
     ]
-    job.compiled = compile_step(job.flat_step(), example)
+    if compile == "trace":
+        job.traced = trace_step(job.flat_step(), example)
+    else:
+        job.compiled = compile_step(job.flat_step(), example)
 
 
 @functools.cache
