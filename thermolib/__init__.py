@@ -14,8 +14,10 @@ from thermolib.integrators import (
     Langevin,
     LangevinInLayers,
     Momentum,
+    NoseHooverChain,
     Partitioned,
 )
+from thermolib.predictions import Prediction, Predictions, Samples
 from thermolib.simulate import Final, History, simulate, train
 from thermolib.words import Word
 
@@ -34,7 +36,11 @@ __all__ = [
     "Langevin",
     "LangevinInLayers",
     "Momentum",
+    "NoseHooverChain",
     "Partitioned",
+    "Prediction",
+    "Predictions",
+    "Samples",
     "Word",
     "claims",
     "costs",

@@ -5,6 +5,7 @@ from thermolib.integrators.base import Integrator, Positions, Splitting, State
 from thermolib.integrators.gradient import SGD, Adam
 from thermolib.integrators.langevin import SGLD, Langevin
 from thermolib.integrators.momentum import CoolMomentum, Momentum
+from thermolib.integrators.nose_hoover import ChainState, NoseHooverChain
 from thermolib.integrators.partitioned import LOL, AdLaLa, LangevinInLayers, Partitioned
 
 __all__ = [
@@ -14,11 +15,13 @@ __all__ = [
     "AdLaLa",
     "Adam",
     "AdaptiveLangevin",
+    "ChainState",
     "CoolMomentum",
     "Integrator",
     "Langevin",
     "LangevinInLayers",
     "Momentum",
+    "NoseHooverChain",
     "Partitioned",
     "Positions",
     "Splitting",
