@@ -283,7 +283,7 @@ def test_a_resumed_run_and_a_single_replica_are_the_same_run(law, batch_size):
 @needs_compiler
 def test_compiled_steps_take_the_same_path_and_values_never_compile_again():
     law = dataclasses.replace(AMC, signal_norm=True)
-    ensemble = tl.Ensemble(tl.models.mlp(2, 5, 1), 4, seed=1, device="cpu", dtype=torch.float64)
+    ensemble = tl.Ensemble(tl.models.mlp((2, 5, 1)), 4, seed=1, device="cpu", dtype=torch.float64)
     plain = train(ensemble, law, 60, None)
     quick = train(ensemble, law, 60, None, compile=True)
     torch.testing.assert_close(quick.final.q, plain.final.q)
@@ -316,7 +316,7 @@ def heard(module, x):
 
 
 def test_signals_of_linear_layers():
-    module = tl.models.mlp(3, 4, 4, 2).double()
+    module = tl.models.mlp((3, 4, 4, 2)).double()
     x = torch.randn(7, 3, dtype=torch.float64)
     found = heard(module, x)
     h = [x]
@@ -449,7 +449,7 @@ def test_layers_that_signal_norm_does_not_take(layer, words):
             lambda: tl.simulate(bowl, tl.AdaptiveMonteCarlo(signal_norm=True), torch.ones(2, 2), 3),
             "signal_norm=True needs a network",
         ),
-        (lambda: tl.models.mlp(3), "at least inputs and outputs"),
+        (lambda: tl.models.mlp((3,)), "the input and the output at least"),
         (lambda: tl.models.Recurrent(2, 3, "lstm"), "kind='lstm' is not allowed"),
     ],
 )

@@ -85,6 +85,20 @@ RECORDS = {
         grouped=True,
         quiet={"temperature": (1e-3, 0.0), "noise": 0.0},
     ),
+    "NoseHooverChain": Record(
+        tl.optim.NoseHooverChain,
+        lambda velocities, **given: tl.NoseHooverChain(**given),
+        {"step_size": 0.1, "temperature": 1e-3, "chain_length": 3, "velocities": "maxwell"},
+        {"step_size": 0.0, "temperature": -1.0, "chain_length": 0, "masses": 0.0, "substeps": 2, "velocities": "hot"},
+        quiet={"velocities": "rest"},
+    ),
+    "NoseHooverChain, chain per tensor": Record(
+        tl.optim.NoseHooverChain,
+        lambda velocities, **given: tl.NoseHooverChain(**given),
+        {"step_size": 0.1, "temperature": 1e-3, "masses": (2.0, 1.0), "thermostats": "tensor", "velocities": "maxwell"},
+        {"thermostats": "layer", "masses": (1.0, 2.0, 3.0)},
+        quiet={"velocities": "rest"},
+    ),
 }
 for cooling in tl.integrators.momentum.COOLING:
     RECORDS[f"CoolMomentum, {cooling}"] = Record(

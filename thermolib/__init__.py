@@ -16,8 +16,10 @@ from thermolib.integrators import (
     LangevinInLayers,
     Metropolis,
     Momentum,
+    NoseHooverChain,
     Partitioned,
 )
+from thermolib.predictions import Prediction, Predictions, Samples
 from thermolib.simulate import Final, History, simulate, train
 from thermolib.words import Word
 
@@ -38,7 +40,11 @@ __all__ = [
     "LangevinInLayers",
     "Metropolis",
     "Momentum",
+    "NoseHooverChain",
     "Partitioned",
+    "Prediction",
+    "Predictions",
+    "Samples",
     "Word",
     "claims",
     "costs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from thermolib import checks
 
-__all__ = ["Columns", "Recurrent", "mlp", "recurrent", "resnet20", "shlp"]
+__all__ = ["Columns", "Recurrent", "lenet5", "mlp", "recurrent", "resnet20", "shlp"]
 
 
 def shlp(inputs: int, hidden: int, outputs: int = 1) -> nn.Sequential:
@@ -112,23 +113,34 @@ class _Transpose(nn.Module):
         return x.transpose(-1, -2)
 
 
-def mlp(*widths: int) -> nn.Sequential:
-    r"""Perceptron with hyperbolic tangents, :math:`S_l = \tanh(W_l S_{l-1} + b_l)`, and a linear output layer.
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 
-    ``widths`` are the numbers of inputs, of the neurons of each hidden layer, and of outputs. Data points are rows
-    outside, ``[B, inputs]`` to ``[B, outputs]``, and columns inside.
 
-    Raises ValueError where there are fewer than two widths, or one below 1.
+def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
+    """A perceptron with an activation behind every layer but the last: ``[B, inputs]`` to ``[B, outputs]``.
 
-    Source: Whitelam et al. (2022), sections II A to II E.
+    Parameters
+    ----------
+    sizes : of the input, of the hidden layers, and of the output.
+    activation : "tanh", "relu" or "elu".
+
+    Raises
+    ------
+    ValueError : fewer than two sizes, a size below one, an unknown activation.
+
+    Source: Whitelam et al. (2022), sections II A to II E; Babayan, Aliahmadi and van Anders (2024), "Model System
+    Architecture".
     """
-    if len(widths) < 2:
-        raise ValueError(f"widths={widths} is not allowed: it must name at least inputs and outputs")
-    sizes = [checks.integer("widths", width, 1) for width in widths]
+    checks.one_of("activation", activation, tuple(ACTIVATIONS))
+    if len(sizes) < 2:
+        raise ValueError(f"sizes={tuple(sizes)} is not allowed: it must name the input and the output at least")
+    for size in sizes:
+        checks.integer("sizes", size, 1)
+    narrow = max(sizes[1:]) <= 16
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [Columns(inputs, outputs), nn.Tanh()]
-    return nn.Sequential(_Transpose(), *layers[:-1], _Transpose())
+        layers += [(Columns if narrow else nn.Linear)(inputs, outputs), ACTIVATIONS[activation]()]
+    return nn.Sequential(_Transpose(), *layers[:-1], _Transpose()) if narrow else nn.Sequential(*layers[:-1])
 
 
 class Recurrent(nn.Module):
@@ -196,3 +208,28 @@ def recurrent(inputs: int, hidden: int, outputs: int, layers: int = 2, kind: str
     checks.integer("layers", layers, 1)
     stack = [Recurrent(inputs if i == 0 else hidden, hidden, kind) for i in range(layers)]
     return nn.Sequential(*stack, _Last(), nn.Linear(hidden, checks.integer("outputs", outputs, 1)))
+
+
+def lenet5() -> nn.Sequential:
+    """LeNet-5 with ReLU for images of 28 x 28 pixels, given row by row as 784 numbers: 61,706 parameters.
+
+    Convolutions of 5 x 5 to 6 channels (padded by 2) and to 16, each with average pooling by 2, and layers of 120, 84
+    and 10.
+
+    Source: LeCun, Bottou, Bengio, Haffner (1998); Babayan, Aliahmadi and van Anders (2024) for the ReLU.
+    """
+    return nn.Sequential(
+        nn.Unflatten(-1, (1, 28, 28)),
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(-3),
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
+    )

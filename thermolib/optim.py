@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thermolib import integrators, noise
+from thermolib import checks, integrators, noise
 from thermolib.integrators.base import Integrator
 from thermolib.integrators.momentum import cooled
 from thermolib.integrators.partitioned import OneForce
@@ -33,6 +33,7 @@ __all__ = [
     "CoolMomentum",
     "Langevin",
     "LangevinInLayers",
+    "NoseHooverChain",
     "layers",
 ]
 
@@ -124,6 +125,10 @@ class _Dynamics(_Wide):
             group["steps"] += 1
         return loss
 
+    def _initial(self, integrator: Integrator, q: Tensor, group: dict[str, Any], number: int) -> Any:
+        """The state that parameters have before their first step."""
+        return integrator.init(q)
+
     def _step_block(
         self, integrator: Integrator, block: list[tuple[int, Tensor]], group: dict[str, Any], keeper: Tensor
     ) -> None:
@@ -132,14 +137,15 @@ class _Dynamics(_Wide):
         sizes = [p.numel() for p in parameters]
         q = torch.cat([self._master(p).reshape(1, -1) for p in parameters], 1)
         force = torch.cat([-p.grad.to(q.dtype).reshape(1, -1) for p in parameters if p.grad is not None], 1)
-        if isinstance(integrator, integrators.AdaptiveLangevin) and integrator.thermostats == "tensor":
+        if getattr(integrator, "thermostats", "group") == "tensor":
             integrator = integrator.bind({"": sum(sizes)})
-        state = integrator.init(q)
+        state = self._initial(integrator, q, group, block[0][0])
         for name, fresh in state._asdict().items():
             if name == "q":
                 continue
             if fresh.shape == q.shape:
-                rows = [self.state[p].get(name, torch.zeros_like(p, dtype=q.dtype)).reshape(1, -1) for p in parameters]
+                first = fresh.split(sizes, 1)
+                rows = [self.state[p].get(name, x).reshape(1, -1) for p, x in zip(parameters, first, strict=True)]
                 state = state._replace(**{name: torch.cat(rows, 1)})
             else:
                 owner = keeper if len(block) > 1 else parameters[0]
@@ -423,6 +429,82 @@ class AdLaLa(_InLayers):
     def _both(self, group: dict[str, Any]) -> integrators.Partitioned:
         names = ("temperature", "friction", "noise", "coupling", "convention", "thermostats", "words")
         return integrators.AdLaLa(group["lr"], **{name: group[name] for name in names})
+
+
+class NoseHooverChain(_Dynamics):
+    r"""Nosé-Hoover chains, :class:`thermolib.NoseHooverChain`, as an optimizer: simmering.
+
+    ====================  ==================  ====================================
+    symbol                argument            unit
+    ====================  ==================  ====================================
+    :math:`h, \Delta t`   ``step_size``       time
+    :math:`T`             ``temperature``     loss
+    :math:`N_c`           ``chain_length``    none
+    :math:`Q_k`           ``masses``          loss times time squared
+    :math:`\Delta T`      ``increment``       loss
+    ====================  ==================  ====================================
+
+    A group has a chain of its own. Any other schedule of the temperature is a change of the group's entry
+    ``temperature`` between steps.
+
+    Parameters
+    ----------
+    params : parameters, or groups of them, each with hyperparameters of its own if wanted.
+    step_size, temperature, chain_length, masses, increment, stair, thermostats, substeps : as for
+        :class:`thermolib.NoseHooverChain`.
+    velocities : "rest", or "maxwell" for velocities drawn from the law at ``temperature``.
+    previous : the parameters as they were before the last step of another optimizer, in the order of ``params``. The
+        velocities are then the differences over ``previous_lr``, Eq. (39).
+    previous_lr : the learning rate of that optimizer; ``step_size`` if not given.
+    seed : of the velocities, 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ValueError : as :class:`thermolib.NoseHooverChain`; previous parameters of another number or shape.
+
+    Source: Babayan, Aliahmadi and van Anders (2024), Eqs. (30) to (39).
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        step_size: float = 0.002,
+        temperature: float = 1e-3,
+        chain_length: int = 2,
+        masses: float | tuple[float, ...] = 1.0,
+        increment: float = math.inf,
+        stair: int = 1,
+        thermostats: str = "group",
+        substeps: int = 0,
+        velocities: str = "rest",
+        previous: Iterable[Tensor] | None = None,
+        previous_lr: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        checks.one_of("velocities", velocities, ("rest", "maxwell"))
+        given: dict[str, Any] = {"step_size": step_size, "temperature": temperature, "chain_length": chain_length}
+        given |= {"masses": masses, "increment": increment, "stair": stair, "thermostats": thermostats}
+        super().__init__(params, given | {"substeps": substeps, "velocities": velocities, "seed": seed})
+        if previous is None:
+            return
+        parameters, before = [p for group in self.param_groups for p in group["params"]], list(previous)
+        if [p.shape for p in parameters] != [b.shape for b in before]:
+            raise ValueError(f"previous has {len(before)} tensors: it must have one like each of the parameters")
+        for p, b in zip(parameters, before, strict=True):
+            wide = p.detach().double() - b.detach().double().to(p.device)
+            kept = p.dtype if p.dtype == torch.float64 else torch.float32
+            self.state[p]["p"] = (wide / (previous_lr or step_size)).to(kept)
+
+    def _integrator(self, group: dict[str, Any], number: int) -> Integrator:
+        names = ("temperature", "chain_length", "masses", "increment", "stair", "thermostats", "substeps")
+        return integrators.NoseHooverChain(group["lr"], **{name: group[name] for name in names})
+
+    def _initial(self, integrator: Integrator, q: Tensor, group: dict[str, Any], number: int) -> Any:
+        if group["velocities"] == "rest":
+            return integrator.init(q)
+        key = noise.key(group["seed"], torch.tensor([number]), device=q.device)
+        drawn = math.sqrt(group["temperature"]) * key.normal(noise.INIT - 1, q.shape[1], q.dtype)
+        return integrator.init(q)._replace(p=drawn)
 
 
 class CoolMomentum(_Wide):

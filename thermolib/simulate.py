@@ -21,9 +21,10 @@ from thermolib import checks, noise
 from thermolib.checkpoint import Checkpoint
 from thermolib.chunks import Chunk, Job, Source, run_chunk
 from thermolib.compiled import compile_step, possible, trace_step
-from thermolib.datasets import Data, Split
+from thermolib.datasets import Data, Split, Splits
 from thermolib.ensemble import Batch, Ensemble, Loss
 from thermolib.integrators.base import Integrator
+from thermolib.predictions import Predictions, Samples
 from thermolib.workers import Bar, run_all
 
 __all__ = ["Final", "History", "simulate", "train"]
@@ -168,13 +169,14 @@ def simulate(
 def train(
     ensemble: Ensemble,
     integrator: Integrator,
-    data: Data | Split,
+    data: Data | Split | Splits,
     *,
     loss: Loss,
     steps: int,
     batch_size: int | None = None,
     every: int | None = None,
     observe: Mapping[str, Any] | None = None,
+    collect: Predictions | Samples | None = None,
     start: Any = None,
     compile: bool | str = "auto",
     checkpoint: str | Path | None = None,
@@ -186,7 +188,8 @@ def train(
 
     Each replica goes through the training set in a random order of its own, drawn anew for every epoch, in
     consecutive minibatches; points that do not fill a last one sit out that epoch. On a CPU, small networks run in
-    chunks of a fixed number of replicas, each chunk on one thread, the chunks side by side on the workers.
+    chunks of a fixed number of replicas, each chunk on one thread, the chunks side by side on the workers. Where the
+    data are :class:`thermolib.datasets.Splits`, each replica has a training set of its own.
 
     Parameters
     ----------
@@ -198,6 +201,8 @@ def train(
     batch_size : points per minibatch; the whole set if not given.
     every : steps between observations, a hundredth of the run if not given.
     observe : name to function of the state, or to an observation of :mod:`thermolib.observe`.
+    collect : what gathers samples along the run, at the points where the force is taken:
+        :class:`thermolib.Predictions` or :class:`thermolib.Samples`.
     start : positions ``[R, P]``, a state, or the ``final`` of an earlier run; the ensemble's ``q`` if not given.
     compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
         operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes.
@@ -216,9 +221,14 @@ def train(
     """
     steps = checks.integer("steps", steps, 0)
     part = ensemble.checked(data.train if isinstance(data, Data) else data)
+    own = isinstance(part, Splits)
     rows = len(part.x)
+    if collect is not None and checkpoint is not None:
+        raise ValueError("collect and checkpoint are not allowed together: samples are not part of a checkpoint")
+    if own and batch_size is not None:
+        raise ValueError(f"batch_size={batch_size} is not allowed where each replica has data of its own")
     if batch_size is None:
-        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y), tuple(part))
+        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y, own=own), tuple(part), own=own)
     else:
         batch = checks.integer("batch_size", batch_size, 1)
         if batch > rows:
@@ -244,6 +254,7 @@ def train(
         bound,
         chunk,
         what=f"{ensemble.module} {getattr(loss, '__qualname__', '')}",
+        collect=None if collect is None else _Reader(collect, ensemble),
     )
     threads = torch.get_num_threads()
     workers = checks.integer("workers", threads if workers is None else workers, 1)
@@ -253,6 +264,14 @@ def train(
             f"start has {_positions(begin, integrator).shape[1]} parameters: it must have {ensemble.parameters}"
         )
     return _run(job, begin, compile, checkpoint, checkpoint_seconds, progress, 1 if small else threads, workers)
+
+
+class _Reader:
+    """A collector and the ensemble that it reads."""
+
+    def __init__(self, collect: Predictions | Samples, ensemble: Ensemble) -> None:
+        self.after, self.every, self.add = collect.after, collect.every, collect.add
+        self.read = functools.partial(collect.read, ensemble)
 
 
 def _chunk(parameters: int) -> int:
@@ -308,6 +327,8 @@ def _run(
                     bar.update(content * job.kept(number))
                 elif kind == "record":
                     records[number].append(content)
+                elif kind == "sample":
+                    job.collect.add(content[1], content[0], number)
                 else:
                     chunks[number] = content
                     if file is not None:  # the records up to this state, and no later ones
@@ -364,6 +385,7 @@ def _begin(job: Job, start: Any) -> tuple[Any, Tensor]:
 def _description(job: Job, first: Any) -> dict[str, Any]:
     """What makes a run this run."""
     fixed = {name: getattr(job.integrator, name) for name in job.integrator.structure}
+    fixed = {name: getattr(value, "__qualname__", value) for name, value in fixed.items()}  # a function has an address
     return {
         "integrator": f"{type(job.integrator).__name__}{fixed or ''}",
         "hyperparameters": job.columns,

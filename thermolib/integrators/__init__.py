@@ -6,6 +6,7 @@ from thermolib.integrators.gradient import SGD, Adam
 from thermolib.integrators.langevin import SGLD, Langevin
 from thermolib.integrators.momentum import CoolMomentum, Momentum
 from thermolib.integrators.monte_carlo import AdaptiveMonteCarlo, Metropolis
+from thermolib.integrators.nose_hoover import ChainState, NoseHooverChain
 from thermolib.integrators.partitioned import LOL, AdLaLa, LangevinInLayers, Partitioned
 
 __all__ = [
@@ -16,12 +17,14 @@ __all__ = [
     "Adam",
     "AdaptiveLangevin",
     "AdaptiveMonteCarlo",
+    "ChainState",
     "CoolMomentum",
     "Integrator",
     "Langevin",
     "LangevinInLayers",
     "Metropolis",
     "Momentum",
+    "NoseHooverChain",
     "Partitioned",
     "Positions",
     "Splitting",
