@@ -136,11 +136,14 @@ def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
         raise ValueError(f"sizes={tuple(sizes)} is not allowed: it must name the input and the output at least")
     for size in sizes:
         checks.integer("sizes", size, 1)
-    narrow = max(sizes[1:]) <= 16
+    narrow = max(sizes[1:]) <= 16  # then data points as columns are several times as fast
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [(Columns if narrow else nn.Linear)(inputs, outputs), ACTIVATIONS[activation]()]
-    return nn.Sequential(_Transpose(), *layers[:-1], _Transpose()) if narrow else nn.Sequential(*layers[:-1])
+    named = [(str(i), layer) for i, layer in enumerate(layers[:-1])]  # the same names for both
+    if narrow:
+        named = [("columns", _Transpose()), *named, ("rows", _Transpose())]
+    return nn.Sequential(OrderedDict(named))
 
 
 class Recurrent(nn.Module):

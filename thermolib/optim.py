@@ -481,7 +481,6 @@ class NoseHooverChain(_Dynamics):
         previous_lr: float | None = None,
         seed: int = 0,
     ) -> None:
-        checks.one_of("velocities", velocities, ("rest", "maxwell"))
         given: dict[str, Any] = {"step_size": step_size, "temperature": temperature, "chain_length": chain_length}
         given |= {"masses": masses, "increment": increment, "stair": stair, "thermostats": thermostats}
         super().__init__(params, given | {"substeps": substeps, "velocities": velocities, "seed": seed})
@@ -496,6 +495,7 @@ class NoseHooverChain(_Dynamics):
             self.state[p]["p"] = (wide / (previous_lr or step_size)).to(kept)
 
     def _integrator(self, group: dict[str, Any], number: int) -> Integrator:
+        checks.one_of("velocities", group["velocities"], ("rest", "maxwell"))
         names = ("temperature", "chain_length", "masses", "increment", "stair", "thermostats", "substeps")
         return integrators.NoseHooverChain(group["lr"], **{name: group[name] for name in names})
 
