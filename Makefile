@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
 	  echo "$(PYTHON) could not make a virtual environment: install its venv module (python3-venv on Debian)"; exit 1; }
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,test]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,test,cluster]'
 	@touch $@
 
 book: $(STAMP)
@@ -40,14 +40,15 @@ test: $(STAMP)
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=15
 
 reproduce: $(STAMP)
-	@$(ONE_THREAD) $(BIN)/python -m book.tools.rerun --all
+	@$(BIN)/thermolib run batches/default.yaml
 	@$(BIN)/python -m book.tools.build --runs
 
 chapters: $(STAMP)
 	@$(ONE_THREAD) $(BIN)/python -m book.tools.execute $(NAME)
 
 paper-1: $(STAMP)
-	@$(BIN)/python -m book.tools.batch paper-1 $(if $(RECORD),--record)
+	@$(BIN)/thermolib run batches/paper-1.yaml
+	@$(BIN)/python -m book.tools.times batches/paper-1.yaml $(if $(RECORD),--record)
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks

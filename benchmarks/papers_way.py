@@ -16,21 +16,21 @@ WHAT = f"perceptron 2-{HIDDEN}-1, batch {BATCH}, BAOAB"
 DATA = tl.datasets.trigonometric(length=3, frequency=2).train
 
 
-def loop(steps: int) -> None:
+def loop(steps: int, hidden: int = HIDDEN, batch: int = BATCH) -> None:
     """BAOAB as one writes it on a first day: one network, and one thread, for more of them only slow it down."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    module = torch.nn.Sequential(torch.nn.Linear(2, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, 1))
+    module = torch.nn.Sequential(torch.nn.Linear(2, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 1))
     criterion = torch.nn.BCEWithLogitsLoss()
     parameters = list(module.parameters())
     momenta = [torch.zeros_like(p) for p in parameters]
     kept = math.exp(-FRICTION * STEP_SIZE)
     spread = math.sqrt(TEMPERATURE * (1 - kept**2))
     for step in range(steps):
-        first = step * BATCH % len(DATA.x)
+        first = step * batch % len(DATA.x)
         if first == 0:
             order = torch.randperm(len(DATA.x))
-        points = order[first : first + BATCH]
+        points = order[first : first + batch]
         loss = criterion(module(DATA.x[points])[:, 0], DATA.y[points])
         gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():

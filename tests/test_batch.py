@@ -1,11 +1,22 @@
-"""A batch executes what is not done, once, and its table of times and its records say what the chapters printed."""
+"""A batch runs what is not done, once; what goes wrong is said in one sentence, and what was finished stays."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import pandas as pd
 import pytest
+from click.testing import CliRunner
 
-from book.tools import batch, chapters, rerun
-from thermolib import costs
+from book.tools import chapters
+from thermolib import batch, cli, scheduling
+
+ROOT = Path(__file__).resolve().parents[1]
 
 CHAPTER = """\
 ---
@@ -21,6 +32,9 @@ kernelspec: {display_name: Python 3, language: python, name: python3}
 
 steps = 20  # of two networks
 seed = 3
+rate = 0.1
+word = "BAOAB"
+sizes = [1, 2]
 ```
 
 ```{code-cell} ipython3
@@ -30,7 +44,7 @@ import thermolib as tl
 
 runs = tl.Ensemble(tl.models.shlp(2, 4), replicas=2, device="cpu")
 data = tl.datasets.spirals(train=20, test=2)
-history = tl.train(runs, tl.SGD(0.1), data, loss=tl.losses.bce, batch_size=5, steps=steps)
+history = tl.train(runs, tl.SGD(rate), data, loss=tl.losses.bce, batch_size=5, steps=steps, compile=False)
 costs = tl.Costs()
 costs.add("Fig. 3", history, network="2-4-1", batch=5)
 costs
@@ -43,78 +57,322 @@ print("steps made:", steps)
 ```
 
 ```{code-cell} ipython3
-print("not for the record")
+claims = tl.claims.Claims("partitioned", "tiny")
+claims.exact("steps", "Thirty steps", "Sec. 1", paper=30.0, ours=float(steps), tolerance=1e-6)
+claims
+```
+"""
+
+# A chapter that costs nothing to run, for what is about processes.
+QUICK = """\
+---
+jupytext:
+  formats: ipynb,md:myst
+kernelspec: {display_name: Python 3, language: python, name: python3}
+---
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+seconds = 0.0  # to sleep
+gigabytes = 0.0  # to fill
+number = 0
+```
+
+```{code-cell} ipython3
+import time
+from pathlib import Path
+
+with Path("log").open("a") as log:
+    log.write(f"{number}\\n")
+filled = bytearray(int(gigabytes * 2**30))
+time.sleep(seconds)
+1 / (number - 13)
 ```
 """
 
 
 @pytest.fixture
-def entry(tmp_path, monkeypatch):
-    for owner, name in ((chapters, "NOTEBOOKS"), (rerun, "RUNS"), (batch, "BATCHES")):
-        monkeypatch.setattr(owner, name, tmp_path)
-    monkeypatch.setattr(chapters.find, "__defaults__", ((), tmp_path))
-    (tmp_path / "tiny.md").write_text(CHAPTER)
-    (tmp_path / "some.yaml").write_text("runs:\n  - {chapter: tiny, parameters: {steps: 30}, name: thirty}\n")
-    (found,) = batch.read("some", tmp_path)
-    return found
+def project(tmp_path, monkeypatch):
+    for folder in ("notebooks", "batches"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "notebooks" / "tiny.md").write_text(CHAPTER)
+    (tmp_path / "notebooks" / "quick.md").write_text(QUICK)
+    (tmp_path / "batches" / "one.yaml").write_text(
+        "runs:\n  - {chapter: tiny, parameters: {steps: 30}, name: thirty}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
 
 
-def test_a_batch_runs_once_and_is_recorded(entry, tmp_path, capsys):
-    assert entry.parameters == {"steps": 30} and not entry.done()
-    batch.execute_all([entry], cores=1)
-    assert entry.done()
-    first = entry.out.read_bytes()
-    batch.execute_all([entry], cores=1)
-    assert entry.out.read_bytes() == first and "thirty: is there, unchanged" in capsys.readouterr().out
-    (row,) = batch.spent(entry)
-    assert (row.figure, row.replica_steps, batch._kind(row)) == ("Fig. 3", 60, (4, 5))
-    assert batch.printed(entry) == "steps made: 30"
-    batch.record([entry], "the summary", tmp_path / "results")
-    text = (tmp_path / "results" / "thirty" / "at_paper_scale.txt").read_text()
-    assert "parameters steps = 30" in text and "seed       3" in text and text.endswith("steps made: 30\n")
-    assert json.loads((tmp_path / "results" / "times.json").read_text())[0]["replica_steps"] == 60
-    entry.md.write_text(CHAPTER.replace("two networks", "2 networks"))
-    assert not entry.done()
+def write(project, text, name="some"):
+    path = project / "batches" / f"{name}.yaml"
+    path.write_text(f"runs:\n{text}")
+    return path
 
 
-def test_what_fails_is_said_and_not_kept(entry):
-    entry.md.write_text(CHAPTER + "\n```{code-cell} ipython3\n1 / 0\n```\n")
-    with pytest.raises(SystemExit, match="1 of 1 chapters failed"):
-        batch.execute_all([entry], cores=1)
-    assert not entry.done() and not entry.out.exists()
+def run_quietly(path, **options):
+    said = []
+    outcomes = scheduling.run_all(batch.load(path), say=said.append, **options)
+    return outcomes, said
 
 
-def test_mistakes_in_a_batch_are_named(entry, tmp_path):
-    for text, message in (
-        ("{chapter: nothing}", "there is no chapter 'nothing'"),
-        ("{chapter: tiny, parameters: {stepz: 1}}", "tiny.md has no parameter 'stepz'; it has: steps, seed"),
-        ("{chapter: tiny, parameter: {steps: 1}}", "says 'parameter'"),
-        ("{chapter: tiny}\n  - {chapter: tiny}", "two entries are called 'tiny'"),
-    ):
-        (tmp_path / "wrong.yaml").write_text(f"runs:\n  - {text}\n")
-        with pytest.raises(SystemExit, match=message):
-            batch.read("wrong", tmp_path)
-    with pytest.raises(SystemExit, match="there is no batch 'none'; there are: some, wrong"):
-        batch.read("none", tmp_path)
+def call(*words):
+    return CliRunner().invoke(cli.main, list(words))
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in batch.BATCHES.glob("*.yaml")))
-def test_every_batch_names_chapters_and_parameters_that_there_are(name):
-    assert batch.read(name)
+def made(project):
+    """How often each number of the quick chapter was begun."""
+    log = project / "notebooks" / "log"
+    lines = log.read_text().split() if log.exists() else []
+    return {int(n): lines.count(n) for n in sorted(set(lines), key=int)}
 
 
-def test_the_table_compares_what_it_can():
-    rows = [
-        costs.Cost("Fig. 10", "2-100-1", 20, "SGD", 1_000_000, 5.0, 1),
-        costs.Cost("Fig. 3", "784-100-10", 64, "Adam", 1_000, 2.0, 1),
-    ]
-    lines = batch.table(rows, {(100, 20): 2e-4}).splitlines()
-    assert lines[1].split()[:3] == ["Fig.", "3", "784-100-10"] and lines[1].split()[-2:] == ["-", "-"]
-    assert lines[2].split()[-3:] == ["5.0", "200", "40"]
-    assert lines[3].split()[-3:] == ["7.0", "200", "40"]
+def test_a_chapter_runs_with_other_parameters_and_says_where_and_which_claims_held(project):
+    done = call("run", "notebooks/tiny", "-p", "steps=30")
+    assert done.exit_code == 0, done.output
+    out = project / "runs" / "tiny-steps=30.ipynb"
+    assert "runs/tiny-steps=30.ipynb" in done.output and "1 claim: 1 reproduced" in done.output
+    note = json.loads(out.read_text())["metadata"]["thermolib"]
+    assert note["parameters"] == {"steps": 30} and note["threads"] == "1" and note["peak memory in GiB"] > 0.05
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
-def test_steps_are_timed():
-    made = []
-    assert 0 < batch.per_step(made.append, seconds=1e-3) < 1e-3
-    assert len(made) == 5
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["notebooks/tiny", "-p", "step=1"], "tiny.md has no parameter 'step'; it has: steps, seed, rate, word, sizes"),
+        (["notebooks/tiny", "-p", "steps=many"], "steps='many' is not allowed for tiny.md: it is a whole number"),
+        (["notebooks/tiny", "-p", "steps=1.5"], "it is a whole number, as in 20"),
+        (["notebooks/tiny", "-p", "rate=True"], "it is a number, as in 0.1"),
+        (["notebooks/tiny", "-p", "sizes=3"], "it is a list of which each: it is a whole number"),
+        (["notebooks/tiny", "-p", "sizes=['a']"], "it is a list of which each: it is a whole number"),
+        (["notebooks/tiny", "-p", "steps"], "it is KEY=VALUE, as in -p seed=7"),
+        (["notebooks/huge"], "there is no chapter 'notebooks/huge'; there are: notebooks/quick, notebooks/tiny"),
+        (["batches/none.yaml"], "there is no batch 'none.yaml'; there are: batches/one.yaml"),
+        (["batches/one.yaml", "-p", "seed=1"], "-p is for a chapter"),
+        (["batches/one.yaml", "--only", "two"], "there is no run 'two' in this batch; there are: thirty"),
+        (["notebooks/tiny", "--workers", "2"], "are for batches, and this is a chapter"),
+        (["batches/one.yaml", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers at tcp://127.0.0.1:9"),
+        (["batches/one.yaml", "--slurm", "none.yaml"], "there is no Slurm profile 'none.yaml'"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_nothing_runs(project, words, message):
+    done = call("run", *words)
+    assert done.exit_code == 1 and message in done.output and "Traceback" not in done.output
+    assert not list(project.glob("runs/**/*.ipynb"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("  - {chapter: nothing}", "some.yaml: there is no chapter 'nothing'; there are: quick, tiny"),
+        ("  - {chapter: tiny, parameters: {stepz: 1}}", "some.yaml: tiny.md has no parameter 'stepz'"),
+        ("  - {chapter: tiny, parameters: {steps: few}}", "some.yaml: steps='few' is not allowed"),
+        ("  - {chapter: tiny, parameter: {steps: 1}}", "says 'parameter', which is not known"),
+        ("  - {chapter: tiny}\n  - {chapter: tiny}", "two runs are called 'tiny'"),
+        ("  - {chapter: tiny, cross: {seed: 3}}", "cross: seed=3 is not allowed: it is a list of values, or a range"),
+        ("  - {chapter: tiny, gpus: many}", "gpus='many' is not allowed for tiny"),
+        ("  - {parameters: {}}", "some.yaml is no batch"),
+        ("  - tiny", "some.yaml is no batch"),
+        ("  - {chapter: [", "some.yaml is no batch"),
+    ],
+)
+def test_mistakes_in_a_batch_are_named(project, text, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        batch.load(write(project, text))
+
+
+def test_values_are_crossed_and_ranges_are_counted(project):
+    path = write(project, "  - {chapter: tiny, parameters: {steps: 5}, cross: {seed: 0..2, rate: [1e-2, 0.5]}}\n")
+    runs = batch.load(path)
+    assert [r.parameters for r in runs] == [{"steps": 5, "seed": s, "rate": r} for s in range(3) for r in (0.01, 0.5)]
+    assert runs[0].name == "tiny-seed=0-rate=1e-2" and len({r.out for r in runs}) == 6
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-5", 1e-5), ("[1, 2]", [1, 2]), ("BAOAB", "BAOAB"), ("-3", -3)])
+def test_parameters_are_read_as_they_are_written(text, value):
+    assert batch.literal(text) == value
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "batches").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_batch_of_the_project_can_be_run(path):
+    assert batch.load(path)
+
+
+def test_the_default_batch_has_every_chapter_as_it_stands():
+    runs = batch.load(ROOT / "batches" / "default.yaml")
+    assert {run.chapter for run in runs} == set(chapters.find()) and not any(run.parameters for run in runs)
+
+
+def test_a_batch_makes_what_is_missing_failed_or_stale_and_says_why(project):
+    path = write(project, "  - {chapter: quick, cross: {number: [1, 2, 13]}}\n")
+    outcomes, said = run_quietly(path, workers=2)
+    assert sorted(o.state for o in outcomes) == ["done", "done", "failed"]
+    assert "quick-number=13: missing" in said and any("failed: ZeroDivisionError" in line for line in said)
+    runs = {run.parameters["number"]: run for run in batch.load(path)}
+    assert runs[1].out.is_file() and runs[13].failed.is_file() and not runs[13].out.exists()
+    assert "ZeroDivisionError" in runs[13].failed.read_text()
+
+    before = runs[1].out.read_bytes()
+    runs[2].out.unlink()
+    _, said = run_quietly(path, workers=1)
+    assert made(project) == {1: 1, 2: 2, 13: 2} and runs[1].out.read_bytes() == before
+    assert "quick-number=1: done" in said and "quick-number=13: failed (ZeroDivisionError: division by zero)" in said
+
+    chapter = project / "notebooks" / "quick.md"
+    chapter.write_text(QUICK.replace("1 / (number - 13)", "number"))
+    assert batch.state(runs[1]) == ("stale", "changed since: notebook")
+    (project / "constraints.txt").write_text("torch==9\n")
+    assert batch.state(runs[1]) == ("stale", "changed since: notebook, environment")
+    runs[2].out.write_text(runs[2].out.read_text()[:100])
+    assert batch.state(runs[2])[0] == "stale" and "cannot be read" in batch.state(runs[2])[1]
+    outcomes, _ = run_quietly(path, workers=2)
+    assert [o.state for o in outcomes] == ["done"] * 3 and not runs[13].failed.exists()
+    assert run_quietly(path)[0] == []
+
+
+def test_status_results_and_the_list(project):
+    write(project, "  - {chapter: tiny, cross: {steps: [30, 40]}}\n  - {chapter: quick, parameters: {number: 13}}\n")
+    done = call("run", "batches/some.yaml", "--workers", "2")
+    assert done.exit_code == 1 and "2 of 3 runs are done; they lie in runs/some" in done.output
+    done = call("status", "batches/some.yaml")
+    assert "tiny-steps=30  done" in done.output and "2 done, 0 missing, 1 failed, 0 stale" in done.output
+    done = call("results", "batches/some.yaml", "--csv")
+    (project / "table.csv").write_text(done.output)
+    table = pd.read_csv(project / "table.csv")
+    assert list(table["steps"].dropna()) == [30, 40] and list(table["state"]) == ["done", "done", "failed"]
+    assert list(table["verdict"].dropna()) == ["reproduced", "differs"]
+    assert "verdict" in call("results", "batches/some.yaml").output
+    done = call("ls")
+    assert "notebooks/tiny\n    steps = 20" in done.output and "batches/some.yaml: 3 runs" in done.output
+
+
+def test_plain_papermill_on_the_paired_notebook_gives_the_same_run(project):
+    import jupytext
+
+    jupytext.write(batch.read(project / "notebooks" / "tiny.md"), project / "notebooks" / "tiny.ipynb")
+    papermill = [sys.executable, "-m", "papermill", "tiny.ipynb", "out.ipynb", "-p", "steps", "30", "--cwd", "."]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(papermill, cwd=project / "notebooks", check=True, capture_output=True, env=environment)
+    assert "1 claim: 1 reproduced" in batch.held(project / "notebooks" / "out.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("needs", "parameters", "message"),
+    [
+        ("hours: 0.0005", "seconds: 60.0", "more than the 0.0005 hours"),
+        ("memory: 0.3", "seconds: 60.0, gigabytes: 0.5", "more than the 0.3 GiB"),
+    ],
+)
+def test_a_run_that_hangs_or_eats_memory_is_stopped(project, needs, parameters, message):
+    (run,) = batch.load(write(project, f"  - {{chapter: quick, {needs}, parameters: {{{parameters}}}}}\n"))
+    outcome = batch.execute(run)
+    assert outcome.state == "failed" and message in outcome.error and outcome.seconds < 40
+    assert batch.state(run) == ("failed", outcome.error) and not run.out.exists()
+
+
+def test_a_run_that_needs_a_gpu_waits_for_one(project):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    path = write(project, "  - {chapter: quick, gpus: 1}\n  - {chapter: quick, name: plain}\n")
+    outcomes, said = run_quietly(path, workers=1)
+    assert [o.name for o in outcomes] == ["plain"] and any("waits for a machine with 1 GPU(s)" in line for line in said)
+
+
+def test_a_full_disk_loses_nothing_and_is_named(project):
+    there = project / "runs" / "some"
+    there.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(there)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk, and only where mounting is allowed")
+    try:
+        (run,) = batch.load(write(project, "  - {chapter: quick, parameters: {number: 1}}\n"))
+        (there / "filler").write_bytes(b"x" * 4096)
+        outcome = batch.execute(run)
+        assert outcome.state == "failed" and str(run.out) in outcome.error and "No space left" in outcome.error
+        assert sorted(p.name for p in there.iterdir()) == ["filler"]
+        assert batch.state(run)[0] == "missing"
+    finally:
+        subprocess.run(["umount", str(there)], check=True)
+    assert batch.execute(run).state == "done"
+
+
+def start(*words, **options):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, *words], env=environment, start_new_session=True, **quiet, **options)
+
+
+def kill(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def until(condition, seconds=300.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_batch_that_is_killed_goes_on_where_it_was(project):
+    path = write(project, "  - {chapter: quick, parameters: {seconds: 1.5}, cross: {number: 1..4}}\n")
+    first = start("-m", "thermolib", "run", str(path), "--workers", "1", cwd=project)
+    until(lambda: len(made(project)) >= 2)
+    kill(first)
+    finished = [run for run in batch.load(path) if batch.state(run)[0] == "done"]
+    assert finished
+    _, said = run_quietly(path, workers=2)
+    assert all(batch.state(run)[0] == "done" for run in batch.load(path))
+    assert all(made(project)[run.parameters["number"]] == 1 for run in finished)
+    assert not list((project / "runs" / "some").glob("*.partial.ipynb"))
+    assert any("left behind by a run that was killed" in line for line in said)
+
+
+def test_two_batches_at_once_do_not_meet(project):
+    path = write(project, "  - {chapter: quick, parameters: {seconds: 6.0}, cross: {number: [1, 2]}}\n")
+    first = start("-m", "thermolib", "run", str(path), "--only", "quick-number=1", cwd=project)
+    until(lambda: len(made(project)) == 1)
+    done = call("run", str(path))
+    assert done.exit_code == 1 and "another process is running quick-number=1" in done.output
+    other = start("-m", "thermolib", "run", str(path), "--only", "quick-number=2", cwd=project)
+    assert "1 of 1 runs are done" in other.communicate(timeout=300)[0] + first.communicate(timeout=300)[0]
+    assert made(project) == {1: 1, 2: 1} and all(batch.state(run)[0] == "done" for run in batch.load(path))
+
+
+def test_a_killed_worker_is_survived_and_nothing_is_repeated(project):
+    """A scheduler and two workers over TCP; one worker dies in the middle, then the scheduler does."""
+    path = write(project, "  - {chapter: quick, parameters: {seconds: 2.0}, cross: {number: 1..5}}\n")
+    port = 20000 + os.getpid() % 20000
+    address, at = f"tcp://127.0.0.1:{port}", ["--host", "127.0.0.1", "--port", str(port)]
+    scheduler = start("-m", "distributed.cli.dask_scheduler", *at, "--no-dashboard")
+    worker = ["-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    workers = [start(*worker, cwd=project) for _ in range(2)]
+    try:
+        client = start("-m", "thermolib", "run", str(path), "--scheduler", address, cwd=project)
+        until(lambda: len(made(project)) >= 3)
+        finished = {run.parameters["number"] for run in batch.load(path) if batch.state(run)[0] == "done"}
+        kill(workers[0])
+        out, _ = client.communicate(timeout=300)
+        assert client.returncode == 0, out
+        assert "5 of 5 runs are done" in out
+        assert all(made(project)[number] == 1 for number in finished) and sum(made(project).values()) <= 6
+        again = start("-m", "thermolib", "run", str(path), "--scheduler", address, cwd=project)
+        assert "5 of 5 runs are done" in again.communicate(timeout=300)[0] and sum(made(project).values()) <= 6
+
+        write(project, "  - {chapter: quick, parameters: {seconds: 2.0}, cross: {number: 21..24}}\n", name="other")
+        lost = start("-m", "thermolib", "run", "batches/other.yaml", "--scheduler", address, cwd=project)
+        until(lambda: 21 in made(project))
+        kill(scheduler)
+        kill(lost)
+    finally:
+        for process in [scheduler, *workers]:
+            if process.poll() is None:
+                kill(process)
+    other = project / "batches" / "other.yaml"
+    run_quietly(other, workers=2)
+    assert all(batch.state(run)[0] == "done" for run in batch.load(other))

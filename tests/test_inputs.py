@@ -76,7 +76,7 @@ REFUSED = {
     "steps in words": (in_train(steps="ten"), "steps='ten' is not allowed: it must be a whole number of at least 0"),
     "every zero": (in_train(every=0), "every=0 is not allowed: it must be at least 1"),
     "no workers": (in_train(workers=0), "workers=0 is not allowed: it must be at least 1"),
-    "compile": (in_train(compile="yes"), "compile='yes' is not allowed: it must be True, False or 'auto'"),
+    "compile": (in_train(compile="yes"), "compile='yes' is not allowed: it must be True, False, 'auto'"),
     "no time between checkpoints": (
         in_train(checkpoint="checkpoint", checkpoint_seconds=NAN),
         "checkpoint_seconds=nan is not allowed: it must be at least 0 and finite",
@@ -120,6 +120,14 @@ REFUSED = {
         "start has positions that are NaN or infinite: all must be finite numbers",
     ),
     "seed in simulate": (in_simulate(torch.ones(2, 1), seed=-1), "seed=-1 is not allowed: it must be at least 0"),
+    "gradient noise": (
+        in_simulate(torch.ones(2, 1), gradient_noise=-1.0),
+        "gradient_noise=-1.0 is not allowed: it must be at least 0 and finite",
+    ),
+    "gradient noise for other replicas": (
+        in_simulate(torch.ones(3, 1), gradient_noise=torch.ones(2)),
+        "gradient_noise has 2 values for 3 replicas: allowed are 1 or 3",
+    ),
     "no replicas": (lambda: runs([]), "replicas=[] is not allowed: there must be at least one"),
     "zero replicas": (lambda: runs(0), "replicas=0 is not allowed: it must be at least 1"),
     "half a replica": (lambda: runs(1.5), "replicas=1.5 is not allowed: it must be a whole number of at least 1"),

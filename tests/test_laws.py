@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from small import needs_compiler
 
 import thermolib as tl
 from tests.test_words import ALL
@@ -172,6 +173,25 @@ def with_gradient_noise(word: str, size: float, h: float, steps: int, shared: bo
 @pytest.mark.parametrize("word", ["BAOAB", "BAOA", "OBABO", "ABOBA", "AOBOA", "OBA", "BOA", "BABAO"])
 def test_gradient_noise_heats_as_the_exact_law_says(word):
     assert np.abs(with_gradient_noise(word, 1.2, H, STEPS)[0]).max() < Z
+
+
+@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=needs_compiler)])
+def test_gradient_noise_of_a_run(compile):
+    """``simulate`` gives each replica its own error of the force: BAOAB meets its law for two of them in one call."""
+    sizes = [1.2, 2.4]
+    laws = [exact.stationary_moments("BAOAB", **AT, gradient_noise=size) for size in sizes]
+    start = State(
+        *(torch.cat(parts) for parts in zip(*(gaussian(law, seed=i) for i, law in enumerate(laws)), strict=True))
+    )
+    each, word = torch.tensor(sizes).repeat_interleave(R), tl.Langevin("BAOAB", **RUN)
+    run = {"observe": OBSERVE, "every": 30, "compile": compile, "progress": False, "seed": 1}
+    last = tl.simulate(harmonic, word, start, 60, gradient_noise=each, **run).last
+    for law, other, rows in zip(laws, laws[::-1], (last[:R], last[R:]), strict=True):
+        assert np.abs(deviations(rows["q"], rows["p"], law)).max() < Z
+        assert np.abs(deviations(rows["q"], rows["p"], other)).max() > Z
+    half = tl.simulate(harmonic, word, start, 30, gradient_noise=each, **run).final
+    again = tl.simulate(harmonic, word, half, 30, gradient_noise=each, **run).last
+    assert list(again["q"]) == list(last["q"]), "continued, it is the same run"
 
 
 def test_kicks_that_do_not_share_a_force_break_the_law_of_gradient_noise():

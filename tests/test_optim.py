@@ -24,6 +24,8 @@ class Record:
     refused: dict[str, Any]
     grouped: bool = False  # takes the two groups of tl.optim.layers
     quiet: dict[str, Any] = field(default_factory=dict)  # arguments that switch the noise off
+    noisy: bool = True  # draws numbers of its own
+    rate: str = "step_size"  # the argument that a learning-rate scheduler changes
 
     def build(self, module: nn.Module, **changes: Any) -> torch.optim.Optimizer:
         params = tl.optim.layers(module) if self.grouped else module.parameters()
@@ -83,9 +85,33 @@ RECORDS = {
         grouped=True,
         quiet={"temperature": (1e-3, 0.0), "noise": 0.0},
     ),
+    "NoseHooverChain": Record(
+        tl.optim.NoseHooverChain,
+        lambda velocities, **given: tl.NoseHooverChain(**given),
+        {"step_size": 0.1, "temperature": 1e-3, "chain_length": 3, "velocities": "maxwell"},
+        {"step_size": 0.0, "temperature": -1.0, "chain_length": 0, "masses": 0.0, "substeps": 2, "velocities": "hot"},
+        quiet={"velocities": "rest"},
+    ),
+    "NoseHooverChain, chain per tensor": Record(
+        tl.optim.NoseHooverChain,
+        lambda velocities, **given: tl.NoseHooverChain(**given),
+        {"step_size": 0.1, "temperature": 1e-3, "masses": (2.0, 1.0), "thermostats": "tensor", "velocities": "maxwell"},
+        {"thermostats": "layer", "masses": (1.0, 2.0, 3.0)},
+        quiet={"velocities": "rest"},
+    ),
 }
+for cooling in tl.integrators.momentum.COOLING:
+    RECORDS[f"CoolMomentum, {cooling}"] = Record(
+        tl.optim.CoolMomentum,
+        tl.CoolMomentum,
+        {"lr": 0.1, "rho0": 0.9, "steps": 20, "warmup": 2, "cooling": cooling},
+        {"lr": 0.0, "rho0": 1.0, "steps": 0, "warmup": -1, "cooling": "none"},
+        noisy=False,
+        rate="lr",
+    )
 
 each = pytest.mark.parametrize("name", RECORDS)
+noisy = pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if record.noisy])
 
 
 def network(dtype=torch.float32, seed=0):
@@ -130,7 +156,7 @@ def test_without_noise_it_is_the_integrator(name):
     torch.testing.assert_close(vector(module)[None], state.q, rtol=1e-10, atol=1e-10)
 
 
-@each
+@noisy
 def test_with_noise_it_moves_otherwise_and_repeatably(name):
     record = RECORDS[name]
     ends = []
@@ -143,7 +169,7 @@ def test_with_noise_it_moves_otherwise_and_repeatably(name):
     assert not torch.allclose(ends[0], ends[3])
 
 
-@each
+@noisy
 def test_no_two_parameters_share_their_noise(name):
     """At zero gradients and equal shapes, what moves the parameters is uncorrelated between them."""
     module = nn.Sequential(nn.Linear(30, 30, bias=False), nn.Linear(30, 30, bias=False), nn.Linear(30, 30, bias=False))
@@ -171,7 +197,7 @@ def test_state_dict_round_trip(name, dtype):
     train(module, optimizer, 5)
     saved = copy.deepcopy(optimizer.state_dict())
     twin = copy.deepcopy(module)
-    loaded = record.build(twin, seed=9, step_size=0.05)
+    loaded = record.build(twin, **{record.rate: 0.05} | ({"seed": 9} if record.noisy else {"steps": 7}))
     loaded.load_state_dict(saved)
     assert torch.equal(vector(twin), vector(module))
     train(module, optimizer, 5)
@@ -197,7 +223,7 @@ def test_bfloat16_follows_single_precision(name):
     with torch.no_grad():
         for w, n in zip(wide.parameters(), narrow.parameters(), strict=True):
             w.copy_(n)
-    a, b = record.build(wide, step_size=1e-3), record.build(narrow, step_size=1e-3)
+    a, b = (record.build(m, **{record.rate: 1e-3}) for m in (wide, narrow))
     x, y = batch()
     for _ in range(30):
         a.zero_grad()
@@ -235,14 +261,14 @@ def test_groups_and_schedulers(name):
         scheduler.step()
     assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(0.025)] * len(optimizer.param_groups)
     params = tl.optim.layers(module)
-    params[0]["step_size"] = 0.01
+    params[0][record.rate] = 0.01
     assert [g["lr"] for g in record.make(params, **record.arguments).param_groups] == [0.01, 0.1]
 
 
 @each
 def test_it_learns(name):
     module = network()
-    losses = train(module, RECORDS[name].build(module, step_size=0.5, **RECORDS[name].quiet), 200)
+    losses = train(module, RECORDS[name].build(module, **{RECORDS[name].rate: 0.5} | RECORDS[name].quiet), 200)
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -267,6 +293,9 @@ def test_bad_input(name):
     for argument, value in record.refused.items():
         with pytest.raises(ValueError, match=argument):
             record.build(network(), **{argument: value})
+        if not record.grouped:
+            with pytest.raises(ValueError, match=argument):
+                record.make([{"params": network().parameters(), argument: value}], **record.arguments)
     if record.grouped:
         with pytest.raises(ValueError, match="two groups"):
             record.make(network().parameters(), **record.arguments)

@@ -50,11 +50,11 @@ def test_conda_installs_the_same_set():
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     assert environment["name"] == PROJECT["name"]
     assert conda == [f"python{PROJECT['requires-python']}", "pip"]
-    assert pip == ["-c constraints.txt", "-e .[book,test]"]
+    assert pip == ["-c constraints.txt", "-e .[book,test,cluster]"]
 
 
 def test_make_installs_the_same_set():
-    assert "-c constraints.txt -e '.[book,test]'" in (ROOT / "Makefile").read_text()
+    assert "-c constraints.txt -e '.[book,test,cluster]'" in (ROOT / "Makefile").read_text()
 
 
 def test_nobody_is_told_to_install_a_package_of_somebody_else():

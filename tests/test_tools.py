@@ -1,14 +1,12 @@
 """The tools of the book: chapters are executed whole or not at all, pairs are in step, runs take known parameters."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 
-from book.tools import build, chapters, execute, reference, rerun, scoreboard
+from book.tools import build, chapters, execute, reference, scoreboard
 
 CHAPTER = """\
 ---
@@ -85,38 +83,6 @@ def test_an_unknown_chapter_is_refused(md):
     assert chapters.find(["tiny"], md.parent) == [md]
     with pytest.raises(SystemExit, match="there is no chapter 'big'; there are: tiny"):
         chapters.find(["big"], md.parent)
-
-
-def test_a_run_takes_other_parameters(md, tmp_path):
-    out = tmp_path / "runs" / "tiny.ipynb"
-    rerun.run(md, out, {"seed": 7})
-    assert printed(out) == "7 BAOAB\n"
-    assert nbformat.read(out, as_version=4).metadata.papermill.input_path == "tiny.md"
-    assert [path.name for path in out.parent.iterdir()] == ["tiny.ipynb"]
-
-
-def test_a_run_refuses_an_unknown_parameter(md, tmp_path):
-    with pytest.raises(ValueError, match=r"tiny\.md has no parameter 'sed'; it has: seed, word"):
-        rerun.run(md, tmp_path / "out.ipynb", {"sed": 7})
-    assert not (tmp_path / "out.ipynb").exists()
-
-
-def test_the_command_says_what_is_wrong_in_one_sentence():
-    stem = chapters.find()[0].stem
-    command = [sys.executable, "-m", "book.tools.rerun", stem, "-p", "sed", "7"]
-    done = subprocess.run(command, cwd=chapters.ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert f"{stem}.md has no parameter 'sed'" in done.stderr and "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(("text", "value"), [("1e-5", 1e-5), ("[1, 2]", [1, 2]), ("BAOAB", "BAOAB"), ("-3", -3)])
-def test_parameters_are_read_as_they_are_written(text, value):
-    assert rerun.literal(text) == value
-
-
-def test_runs_have_names_of_their_own():
-    names = {rerun.destination(Path("x.md"), p).name for p in ({}, {"seed": 1}, {"seed": 2}, {"a": "/" * 300})}
-    assert len(names) == 4 and "x.ipynb" in names and "x-seed=1.ipynb" in names
 
 
 def test_two_chapters_side_by_side(tmp_path):

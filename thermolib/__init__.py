@@ -9,13 +9,17 @@ from thermolib.integrators import (
     SGLD,
     Adam,
     AdaptiveLangevin,
+    AdaptiveMonteCarlo,
     AdLaLa,
     CoolMomentum,
     Langevin,
     LangevinInLayers,
+    Metropolis,
     Momentum,
+    NoseHooverChain,
     Partitioned,
 )
+from thermolib.predictions import Prediction, Predictions, Samples
 from thermolib.simulate import Final, History, simulate, train
 from thermolib.words import Word
 
@@ -26,6 +30,7 @@ __all__ = [
     "AdLaLa",
     "Adam",
     "AdaptiveLangevin",
+    "AdaptiveMonteCarlo",
     "CoolMomentum",
     "Costs",
     "Ensemble",
@@ -33,8 +38,13 @@ __all__ = [
     "History",
     "Langevin",
     "LangevinInLayers",
+    "Metropolis",
     "Momentum",
+    "NoseHooverChain",
     "Partitioned",
+    "Prediction",
+    "Predictions",
+    "Samples",
     "Word",
     "claims",
     "costs",

@@ -25,9 +25,12 @@ def _every(name: str, value: Any, ok: Callable[[torch.Tensor], torch.Tensor], al
     raise ValueError(f"{name}={shown} is not allowed: it must be {allowed}")
 
 
-def above(name: str, value: Any, bound: float = 0.0) -> None:
-    """Refuse anything not above the bound."""
-    _every(name, value, lambda t: (t > bound) & ~t.isnan() & ~t.isinf(), f"finite and above {bound:g}")
+def above(name: str, value: Any, bound: float = 0.0, infinite: bool = False) -> None:
+    """Refuse anything not above the bound; infinity only where it has a meaning."""
+    if infinite:
+        _every(name, value, lambda t: t > bound, f"above {bound:g} or infinite")
+    else:
+        _every(name, value, lambda t: (t > bound) & ~t.isnan() & ~t.isinf(), f"finite and above {bound:g}")
 
 
 def at_least(name: str, value: Any, bound: float = 0.0, below: float = float("inf"), infinite: bool = False) -> None:

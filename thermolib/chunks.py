@@ -20,7 +20,8 @@ from thermolib.integrators.base import Integrator, Potential
 
 __all__ = ["Chunk", "Job", "Message", "Source", "run_chunk"]
 
-#: What a chunk tells while it runs: ("steps", n), ("record", (step, values)), ("snapshot", Chunk), ("end", Chunk).
+#: What a chunk tells while it runs: ("steps", n), ("record", (step, values)), ("sample", (step, values)),
+#: ("snapshot", Chunk), ("end", Chunk).
 Message = tuple[str, Any]
 
 
@@ -36,6 +37,11 @@ class Source:
     constants: tuple[Tensor, ...] = ()
     rows: int = 0
     period: int = 0
+    own: bool = False  # constants have a row for each replica
+
+    def of(self, rows: Tensor) -> list[Tensor]:
+        """The constants of some replicas."""
+        return [constant[rows] for constant in self.constants] if self.own else list(self.constants)
 
 
 @dataclass
@@ -52,9 +58,11 @@ class Job:
     begin: int = 0
     what: str = ""  # the network and the loss, in words
     snapshot_seconds: float | None = None
+    collect: Any = None  # with ``after``, ``every`` and ``read(q, rows)``
     structure: Any = None  # of the state
     columns: dict[str, Tensor] = field(default_factory=dict)  # hyperparameters, [replicas, 1] each
     compiled: Callable | None = None
+    traced: Callable | None = None
 
     def __post_init__(self) -> None:
         checks.integer("steps", self.steps, 0)
@@ -72,6 +80,13 @@ class Job:
     def end(self) -> int:
         return self.begin + self.steps
 
+    def next_sample(self, step: int) -> int:
+        """The first step behind this one at which the collector wants a sample."""
+        if self.collect is None:
+            return self.end + 1
+        first = self.begin + self.collect.after
+        return max(step, first) + self.collect.every - max(step - first, 0) % self.collect.every
+
     def kept(self, number: int) -> int:
         """How many replicas of a chunk count: the last chunk is filled up."""
         return min(self.chunk, self.replicas - number * self.chunk)
@@ -85,7 +100,7 @@ class Job:
         """What a chunk's steps take besides state, step and order."""
         rows = self.rows(number)
         columns = [column[rows] for column in self.columns.values()]
-        return [*columns, self.key.seed, self.key.replica[rows], *self.source.constants]
+        return [*columns, self.key.seed, self.key.replica[rows], *self.source.of(rows)]
 
     def flat_step(self) -> Callable[..., list[Tensor]]:
         """One step as a function of tensors: state, step, order if there are minibatches, then ``inputs``."""
@@ -119,9 +134,11 @@ def run_chunk(job: Job, number: int, chunk: Chunk, observe_first: bool) -> Itera
     stepper = _Stepper(job, number)
     clock = _Clock(job.snapshot_seconds)
     if observe_first:
+        chunk = stepper.begin(chunk)
         yield "record", (chunk.step, stepper.observe(chunk))
     while chunk.step < job.end:
-        boundary = min(chunk.step - (chunk.step - job.begin) % job.every + job.every, job.end)
+        observed = min(chunk.step - (chunk.step - job.begin) % job.every + job.every, job.end)
+        boundary = min(observed, job.next_sample(chunk.step))
         before = chunk
         while chunk.step < boundary and (chunk is before or not clock.snapshot_due()):
             pause = min(boundary, chunk.step + 32)
@@ -130,7 +147,9 @@ def run_chunk(job: Job, number: int, chunk: Chunk, observe_first: bool) -> Itera
             if clock.report_due(made):
                 yield "steps", clock.reported()
         chunk = stepper.freeze(before, chunk)
-        if chunk.step == boundary:
+        if chunk.step == job.next_sample(chunk.step - 1):
+            yield "sample", (chunk.step, stepper.sample(chunk))
+        if chunk.step == observed:
             yield "record", (chunk.step, stepper.observe(chunk))
         if clock.snapshot_due():
             yield "steps", clock.reported()
@@ -148,9 +167,11 @@ class _Stepper:
         self.inputs = job.inputs(number)
         self.rows = job.rows(number)
         self.kept = job.kept(number)
+        self.constants = job.source.of(self.rows)
+        self.observations = {n: o.of(self.rows) if hasattr(o, "of") else o for n, o in job.observe.items()}
         names = list(job.columns)
         self.integrator = job.integrator.with_values(dict(zip(names, self.inputs, strict=False)))
-        self.run = job.compiled or job.flat_step()
+        self.run = job.compiled or job.traced or job.flat_step()
         self._epoch, self._order = -1, torch.empty(0)
 
     def key(self, step: int) -> noise.Key:
@@ -170,7 +191,13 @@ class _Stepper:
     def potential(self, step: int) -> Potential:
         key = self.key(step)
         order = self.order(step) if self.job.source.period else [None]
-        return self.job.source.make(key.step, *order, *self.job.source.constants)
+        return self.job.source.make(key.step, *order, *self.constants)
+
+    def begin(self, chunk: Chunk) -> Chunk:
+        """The state before the first step of this call."""
+        with torch.no_grad():
+            state = self.integrator.begin(chunk.state, self.potential(chunk.step))
+        return Chunk(state, chunk.step, chunk.diverged, chunk.held)
 
     def advance(self, chunk: Chunk, until: int) -> Chunk:
         """Plain steps, without a look at what comes out."""
@@ -201,6 +228,10 @@ class _Stepper:
             held = _choose(gone, previous.state, held)
         return Chunk(_choose(diverged >= 0, held, after.state), after.step, diverged, held)
 
+    def sample(self, chunk: Chunk) -> Tensor:
+        """What the collector reads off the replicas that count, where they ask for the next force."""
+        return self.job.collect.read(chunk.state.q, self.rows)[: self.kept].cpu()
+
     def observe(self, chunk: Chunk) -> dict[str, Tensor]:
         """The observations of the replicas that count, at the end of the word."""
         if not self.job.observe:
@@ -211,7 +242,7 @@ class _Stepper:
                 step = chunk.step
                 state = self.integrator.leave(state, self.potential(step), self.key(step))
             values = {}
-            for name, observation in self.job.observe.items():
+            for name, observation in self.observations.items():
                 value = torch.as_tensor(observation(state))
                 if value.shape[:1] != (self.job.chunk,) or value.numel() != self.job.chunk:
                     raise ValueError(

@@ -6,11 +6,12 @@ are tensor inputs, so a change of their values meets the same graph; there are n
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import sysconfig
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-__all__ = ["compilations", "compile_step", "possible"]
+__all__ = ["compilations", "compile_step", "possible", "trace_step"]
 
 Flat = Callable[..., Sequence[Tensor]]
 
@@ -67,5 +68,27 @@ def compile_step(step: Flat, example: Sequence[Tensor]) -> Callable[..., Sequenc
     if identity not in _compiled:
         from torch._inductor import compile as inductor_compile
 
-        _compiled[identity] = inductor_compile(graph, list(example)), graph
+        with _plain_tanh(example[0].device.type):
+            _compiled[identity] = inductor_compile(graph, list(example)), graph
     return _compiled[identity][0]
+
+
+def trace_step(step: Flat, example: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+    """The operations of a function of tensors, to be replayed one by one: the same numbers as the function gives,
+    without the time that batching by ``vmap`` takes at every call, and without a compiler."""
+    return make_fx(step)(*example)
+
+
+@contextlib.contextmanager
+def _plain_tanh(device: str) -> Iterator[None]:
+    """On a CPU, call PyTorch's own hyperbolic tangent: the one that TorchInductor writes takes six times as long."""
+    from torch._inductor import lowering
+
+    tanh = torch.ops.aten.tanh.default
+    written = lowering.lowerings[tanh]
+    if device == "cpu":
+        lowering.lowerings[tanh] = lowering.fallback_handler(tanh, add_to_fallback_set=False)
+    try:
+        yield
+    finally:
+        lowering.lowerings[tanh] = written

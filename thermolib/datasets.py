@@ -7,7 +7,7 @@ import hashlib
 import math
 import tarfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,26 @@ from torch import Tensor
 
 from thermolib import checks, downloads, noise
 
-__all__ = ["Data", "Split", "cifar10", "mnist", "spirals", "trigonometric"]
+__all__ = [
+    "Data",
+    "Split",
+    "Splits",
+    "auto_mpg",
+    "cifar10",
+    "higgs",
+    "iris",
+    "min_max",
+    "mnist",
+    "noisy_sine",
+    "random_splits",
+    "spirals",
+    "trigonometric",
+]
+
+
+def _key(seed: int, replicas: int) -> noise.Key:
+    """For functions with an argument called noise, which hides the module."""
+    return noise.key(seed, replicas)
 
 
 class Split(NamedTuple):
@@ -29,11 +48,26 @@ class Split(NamedTuple):
         return Split(*(t.to(device, dtype if t.is_floating_point() else None) for t in self))
 
 
+class Splits(NamedTuple):
+    """Data of its own for each replica: inputs ``[R, N, ...]`` and targets ``[R, N]`` or ``[R, N, K]``."""
+
+    x: Tensor
+    y: Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Splits:
+        """On a device, floating-point tensors in the given type."""
+        return Splits(*(t.to(device, dtype if t.is_floating_point() else None) for t in self))
+
+    def of(self, rows: Any) -> Splits:
+        """Those of some replicas."""
+        return Splits(self.x[rows], self.y[rows])
+
+
 class Data(NamedTuple):
     """A training and a test set."""
 
-    train: Split
-    test: Split
+    train: Any
+    test: Any
 
 
 def _numbers(train: int, test: int, noise_level: float, seed: int) -> tuple[noise.Key, int]:
@@ -222,3 +256,153 @@ def _unpacked(files: dict[str, Path], part: str) -> Split:
         )
     labels = np.load(files["labels.npz"])[part].astype(np.int64)
     return Split(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), torch.from_numpy(labels))
+
+
+def noisy_sine(points: int = 101, noise: float = 0.1, replicas: int | None = None, seed: int = 0) -> Any:
+    r"""Equally spaced points of a sine with noise in the targets.
+
+    .. math:: y = \sin(2\pi x) + c N, \qquad x \in [-1, 1]
+
+    ================  ============  ================================
+    symbol            argument      meaning
+    ================  ============  ================================
+    :math:`c`         ``noise``     standard deviation of the noise
+    ================  ============  ================================
+
+    Returns
+    -------
+    Split : ``x`` of ``[N, 1]``, ``y`` of ``[N]``; or, with ``replicas``, Splits with noise of its own for each replica.
+
+    Raises
+    ------
+    ValueError : fewer than two points, a negative noise.
+
+    Source: Babayan, Aliahmadi and van Anders (2024), Eq. (40).
+    """
+    n = checks.integer("points", points, 2)
+    checks.at_least("noise", noise)
+    rows = 1 if replicas is None else checks.integer("replicas", replicas, 1)
+    x = torch.linspace(-1, 1, n, dtype=torch.float64)
+    y = torch.sin(2 * math.pi * x) + noise * _key(seed, rows).normal(_DATA, n, torch.float64)
+    if replicas is None:
+        return Split(x[:, None].float(), y[0].float())
+    return Splits(x[:, None].float().expand(rows, n, 1), y.float())
+
+
+def auto_mpg(inputs: int = 6) -> Split:
+    """Miles per gallon of 392 cars: those of the 398 whose horsepower is known.
+
+    ``x`` is ``[392, inputs]``: cylinders, displacement, horsepower, weight, acceleration and model year, or, with one
+    input, horsepower alone; ``y`` is ``[392]``. Found and checked as described for :func:`mnist`, in the folder
+    ``auto_mpg``.
+
+    Raises
+    ------
+    ValueError : a number of inputs that is neither 1 nor 6; a file that is not the published one.
+    FileNotFoundError : the file is neither there nor to be fetched.
+
+    Source: R. Quinlan, Auto MPG, UCI Machine Learning Repository, 1993.
+    """
+    if inputs not in (1, 6):
+        raise ValueError(f"inputs={inputs!r} is not allowed: it must be 1, horsepower, or 6, all of them")
+    (file,) = downloads.fetch(downloads.AUTO_MPG).values()
+    cars = [line.split("\t")[0].split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    table = torch.tensor([[float(value) for value in car[:7]] for car in cars if "?" not in car])
+    return Split(table[:, 3:4] if inputs == 1 else table[:, 1:7], table[:, 0])
+
+
+def iris(features: tuple[str, ...] = ("sepal width", "petal width")) -> Split:
+    """Three species of iris, 50 flowers each: ``x`` of ``[150, features]`` in cm, ``y`` of ``[150]``, 0 to 2.
+
+    The species are setosa, versicolor and virginica. Found and checked as described for :func:`mnist`, in the folder
+    ``iris``. The published file differs from Fisher's table in two flowers.
+
+    Raises
+    ------
+    ValueError : an unknown feature; a file that is not the published one.
+    FileNotFoundError : the file is neither there nor to be fetched.
+
+    Source: R. A. Fisher (1936), as in the UCI Machine Learning Repository.
+    """
+    names = ("sepal length", "sepal width", "petal length", "petal width")
+    for feature in features:
+        checks.one_of("features", feature, names)
+    (file,) = downloads.fetch(downloads.IRIS).values()
+    flowers = [line.split(",") for line in file.read_text(encoding="utf-8").split()]
+    x = torch.tensor([[float(flower[names.index(feature)]) for feature in features] for flower in flowers])
+    species = sorted({flower[4] for flower in flowers})
+    return Split(x, torch.tensor([species.index(flower[4]) for flower in flowers]))
+
+
+def higgs() -> Split:
+    """11,000 rows of the HIGGS data: ``x`` of ``[11000, 28]``, ``y`` of ``[11000]``, 1 for a Higgs boson.
+
+    The published file has 11 million rows and 2.8 GB. These are a random part of it with a checksum of its own, looked
+    for in the folder ``higgs`` of the folder that ``THERMOLIB_DATA`` names; they are not fetched.
+
+    Raises
+    ------
+    ValueError : the file in that folder is another one.
+    FileNotFoundError : it is not there.
+
+    Source: D. Whiteson, HIGGS, UCI Machine Learning Repository, 2014, doi 10.24432/C5V312.
+    """
+    (file,) = downloads.fetch(downloads.HIGGS).values()
+    with gzip.open(file, "rt", encoding="utf-8") as packed:
+        table = torch.from_numpy(np.loadtxt(packed, delimiter=",", skiprows=1, dtype=np.float32))
+    return Split(table[:, 1:], table[:, 0])
+
+
+def random_splits(data: Split | Splits, train: int, replicas: int, seed: int = 0, test: int | None = None) -> Data:
+    """A random division into training and test points for each replica, :class:`Splits` of both.
+
+    Parameters
+    ----------
+    data : the points, shared by all replicas or each one's own.
+    train : points to train on.
+    replicas : how many divisions. That of a replica does not depend on how many there are.
+    seed : of the divisions.
+    test : points to test on, the rest if not given.
+
+    Raises
+    ------
+    ValueError : more points than there are.
+    """
+    own = isinstance(data, Splits)
+    n = data.x.shape[1] if own else len(data.x)
+    train = checks.integer("train", train, 1)
+    end = n if test is None else train + checks.integer("test", test, 1)
+    if not train < n or end > n:
+        raise ValueError(f"train={train} and test={end - train} are not allowed: there are {n} points")
+    order = noise.permutation(_key(seed, replicas), n, _DATA + 2)
+    row = torch.arange(replicas)[:, None]
+
+    def part(points: Tensor) -> Splits:
+        return Splits(data.x[row, points], data.y[row, points]) if own else Splits(data.x[points], data.y[points])
+
+    return Data(part(order[:, :train]), part(order[:, train:end]))
+
+
+def min_max(data: Data, targets: bool = False) -> Data:
+    r"""Inputs mapped linearly so that those of the training set fill :math:`[-1, 1]`, feature by feature.
+
+    With ``targets``, the targets are mapped likewise, and returned as ``[..., 2]``: the mapped target, and the unit,
+    half the range of the training targets, in which a loss has to be measured to be that of the targets themselves
+    (:func:`thermolib.losses.in_units`). Each of :class:`Splits` is mapped by its own training set.
+    """
+
+    def mapped(values: Tensor, of: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        low, high = of.amin(axis, keepdim=True), of.amax(axis, keepdim=True)
+        half = ((high - low) / 2).clamp(min=torch.finfo(of.dtype).tiny)
+        return (values - low) / half - 1, half
+
+    axis = int(isinstance(data.train, Splits))
+
+    def part(split: Any) -> Any:
+        x = mapped(split.x, data.train.x, axis)[0]
+        if not targets:
+            return split._replace(x=x)
+        y, unit = mapped(split.y, data.train.y, axis)
+        return split._replace(x=x, y=torch.stack([y, unit.expand_as(y)], -1))
+
+    return Data(part(data.train), part(data.test))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pooch
 
-__all__ = ["CIFAR10", "CIFAR10_SPRITES", "MNIST", "Published", "fetch", "own"]
+__all__ = ["AUTO_MPG", "CIFAR10", "CIFAR10_SPRITES", "HIGGS", "IRIS", "MNIST", "Published", "fetch", "own"]
 
 VARIABLE = "THERMOLIB_DATA"
 #: Seconds to wait for an address before the next one is tried.
@@ -77,6 +77,28 @@ CIFAR10_SPRITES = Published(
     },
 )
 
+AUTO_MPG = Published(
+    "Auto MPG",
+    "auto_mpg",
+    ("https://archive.ics.uci.edu/ml/machine-learning-databases/auto-mpg/",),
+    {"auto-mpg.data": "48b830e11feee5572525f8f1691ddb9d38d3d7b7063edcd8fca672c2a5e17d8d"},
+)
+
+IRIS = Published(
+    "Iris",
+    "iris",
+    ("https://archive.ics.uci.edu/ml/machine-learning-databases/iris/",),
+    {"iris.data": "6f608b71a7317216319b4d27b4d9bc84e6abd734eda7872b71a458569e2656c0"},
+)
+
+#: A random part of the published file, which is too large to be fetched for it: there is no address.
+HIGGS = Published(
+    "HIGGS",
+    "higgs",
+    (),
+    {"higgs_11k.csv.gz": "4422a86b77d8e6bab8358bf6bf6704128f7c9f6b315af0030425b0133887a9db"},
+)
+
 
 def fetch(published: Published) -> dict[str, Path]:
     """Where each of the files lies on this machine, after a look at its checksum.
@@ -127,7 +149,7 @@ def _own(published: Published, file: str) -> Path | None:
 def _cached(published: Published, file: str) -> Path:
     """The file in the user's cache, fetched from the first address that gives the right one."""
     cache = Path(pooch.os_cache("thermolib")) / published.folder
-    problem = ""
+    problem = "" if published.addresses else "it is published as a part of a larger file only"
     for address in published.addresses:
         try:
             loader = pooch.HTTPDownloader(timeout=PATIENCE)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from thermolib import checks, init, noise
-from thermolib.datasets import Split
+from thermolib.datasets import Split, Splits
+from thermolib.signals import Listener
 
 __all__ = ["Batch", "Ensemble"]
 
@@ -114,22 +116,28 @@ class Ensemble:
         """The output of one network with parameters ``[P]`` for the inputs ``[B, ...]``."""
         return functional_call(self.module, self.named(q), (x,))
 
-    def predict(self, x: Tensor, q: Tensor | None = None) -> Tensor:
-        """The outputs of all replicas for shared inputs: ``[B, ...]`` to ``[R, B, ...]``, without gradients."""
+    def predict(self, x: Tensor, q: Tensor | None = None, own: bool = False) -> Tensor:
+        """The outputs of all replicas for shared inputs: ``[B, ...]`` to ``[R, B, ...]``, without gradients.
+
+        With ``own``, each replica has inputs of its own, ``[R, B, ...]``.
+        """
         with torch.no_grad():
             x = x.to(self.device, self.dtype if x.is_floating_point() else None)
-            return vmap(self.single, in_dims=(0, None))(self.q if q is None else q.to(self.device), x)
+            return vmap(self.single, in_dims=(0, 0 if own else None))(self.q if q is None else q.to(self.device), x)
 
-    def potential(self, loss: Loss, data: Split) -> Callable[[Tensor], Tensor]:
+    def potential(self, loss: Loss, data: Split | Splits) -> Callable[[Tensor], Tensor]:
         """The loss on a whole data set as a function ``[R, P] -> [R]``."""
         data = self.checked(data)
-        return lambda q: Batch(self, loss, data.x, data.y).loss(q)
+        return Batch(self, loss, data.x, data.y, own=isinstance(data, Splits)).loss
 
-    def checked(self, data: Split) -> Split:
+    def checked(self, data: Any) -> Any:
         """The data on the ensemble's device and in its type; ValueError where it does not fit or is not finite."""
         if not isinstance(data, tuple) or len(data) != 2:
             raise ValueError(f"data={type(data).__name__} is not allowed: it must be a Split of inputs and targets")
-        data = Split(*(torch.as_tensor(t) for t in data)).to(self.device, self.dtype)
+        kind = Splits if isinstance(data, Splits) else Split
+        data = kind(*(torch.as_tensor(t) for t in data)).to(self.device, self.dtype)
+        if isinstance(data, Splits) and not len(data.x) == len(data.y) == len(self):
+            raise ValueError(f"data has {len(data.x)} splits for {len(self)} replicas: there must be one for each")
         if len(data.x) != len(data.y) or not len(data.x):
             raise ValueError(f"data has {len(data.x)} inputs and {len(data.y)} targets: as many of each, at least one")
         for name, tensor in zip(("inputs", "targets"), data, strict=True):
@@ -143,6 +151,8 @@ class Batch:
     """The loss on a batch, as integrators see it: inputs ``[B, ...]`` for all replicas, or ``[R, B, ...]`` each."""
 
     def __init__(self, ensemble: Ensemble, loss: Loss, x: Tensor, y: Tensor, own: bool = False) -> None:
+        self.fixed = not own
+        self._ensemble = ensemble
         self._dims = (0, 0, 0) if own else (0, None, None)
         self._x, self._y = x, y
 
@@ -156,6 +166,17 @@ class Batch:
 
     def loss(self, q: Tensor) -> Tensor:
         return vmap(self._one, self._dims)(q, self._x, self._y)
+
+    def loss_and_signals(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss ``[R]``, and the mean squares of the signals that feed each parameter tensor ``[R, T]``."""
+        listener = Listener(self._ensemble.module)
+
+        def both(q: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            with listener:
+                value = self._one(q, x, y)
+            return value, listener.mean_squares(self._ensemble.names)
+
+        return vmap(both, self._dims)(q, self._x, self._y)
 
     def force(self, q: Tensor) -> Tensor:
         return -vmap(grad(self._one), self._dims)(q, self._x, self._y)

@@ -5,10 +5,13 @@ The average, not the sum, is the potential everywhere; the temperature says the 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["bce", "cross_entropy", "mse", "sse"]
+__all__ = ["bce", "cross_entropy", "in_units", "mse", "sse"]
 
 
 def bce(output: Tensor, target: Tensor) -> Tensor:
@@ -32,3 +35,16 @@ def mse(output: Tensor, target: Tensor) -> Tensor:
 def sse(output: Tensor, target: Tensor) -> Tensor:
     """Sum of squared errors over the batch and the outputs; ``target`` as for :func:`mse`."""
     return F.mse_loss(output, target.reshape(output.shape).to(output.dtype), reduction="sum")
+
+
+def in_units(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A squared error of the targets that :func:`thermolib.datasets.min_max` mapped, in the units that they had.
+
+    ``target`` is ``[B, 2]``, the mapped target and its unit; the loss is multiplied by the unit squared.
+    """
+
+    @functools.wraps(function)
+    def measured(output: Tensor, target: Tensor) -> Tensor:
+        return target[0, 1] ** 2 * function(output, target[:, 0])
+
+    return measured

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thermolib import checks
 
-__all__ = ["resnet20", "shlp"]
+__all__ = ["Columns", "Recurrent", "lenet5", "mlp", "recurrent", "resnet20", "shlp"]
 
 
 def shlp(inputs: int, hidden: int, outputs: int = 1) -> nn.Sequential:
@@ -94,3 +97,142 @@ class _Residual(nn.Module):
         padded = F.pad(x, self.padding) if any(self.padding) else x
         y = F.relu(self.first_normalisation(self.first(padded)))
         return F.relu(self.second_normalisation(self.second(y)) + self.shortcut(x))
+
+
+class Columns(nn.Linear):
+    """A linear layer whose data points are columns, ``[inputs, B]`` to ``[outputs, B]``: with few neurons and many
+    points it is several times as fast as one whose points are rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        product = self.weight @ x
+        return product if self.bias is None else product + self.bias[:, None]
+
+
+class _Transpose(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(-1, -2)
+
+
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+
+
+def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
+    """A perceptron with an activation behind every layer but the last: ``[B, inputs]`` to ``[B, outputs]``.
+
+    Parameters
+    ----------
+    sizes : of the input, of the hidden layers, and of the output.
+    activation : "tanh", "relu" or "elu".
+
+    Raises
+    ------
+    ValueError : fewer than two sizes, a size below one, an unknown activation.
+
+    Source: Whitelam et al. (2022), sections II A to II E; Babayan, Aliahmadi and van Anders (2024), "Model System
+    Architecture".
+    """
+    checks.one_of("activation", activation, tuple(ACTIVATIONS))
+    if len(sizes) < 2:
+        raise ValueError(f"sizes={tuple(sizes)} is not allowed: it must name the input and the output at least")
+    for size in sizes:
+        checks.integer("sizes", size, 1)
+    narrow = max(sizes[1:]) <= 16  # then data points as columns are several times as fast
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [(Columns if narrow else nn.Linear)(inputs, outputs), ACTIVATIONS[activation]()]
+    named = [(str(i), layer) for i, layer in enumerate(layers[:-1])]  # the same names for both
+    if narrow:
+        named = [("columns", _Transpose()), *named, ("rows", _Transpose())]
+    return nn.Sequential(OrderedDict(named))
+
+
+class Recurrent(nn.Module):
+    r"""One recurrent layer that ensembles can run, from ``[B, T, inputs]`` to all its hidden states ``[B, T, hidden]``.
+
+    .. math::
+
+        \text{tanh} &: h_t = \tanh(W x_t + b + V h_{t-1} + c) \\
+        \text{gru} &: h_t = (1 - z_t)\,n_t + z_t\,h_{t-1}, \qquad
+            n_t = \tanh\!\big(W_n x_t + b_n + r_t\,(V_n h_{t-1} + c_n)\big), \qquad
+            r_t, z_t = \mathrm{sigmoid}(\dots)
+
+    The parameters have the names, the order and the first values of PyTorch's ``nn.RNN`` and ``nn.GRU``, which cannot
+    be run for many sets of parameters at once.
+
+    Raises ValueError where a size is below 1 or the kind is another.
+
+    Source: Whitelam et al. (2022), section II D.
+    """
+
+    def __init__(self, inputs: int, hidden: int, kind: str = "tanh") -> None:
+        super().__init__()
+        checks.integer("inputs", inputs, 1)
+        checks.integer("hidden", hidden, 1)
+        checks.one_of("kind", kind, ("tanh", "gru"))
+        self.hidden, self.kind = hidden, kind
+        rows = hidden if kind == "tanh" else 3 * hidden
+        self.weight_ih_l0 = nn.Parameter(torch.empty(rows, inputs))
+        self.weight_hh_l0 = nn.Parameter(torch.empty(rows, hidden))
+        self.bias_ih_l0 = nn.Parameter(torch.empty(rows))
+        self.bias_hh_l0 = nn.Parameter(torch.empty(rows))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
+
+    def extra_repr(self) -> str:
+        return f"{self.weight_ih_l0.shape[1]}, {self.hidden}, {self.kind}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        driven = F.linear(x.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0)  # time first: slices are contiguous
+        hidden = x.new_zeros(x.shape[0], self.hidden)
+        states = []
+        for now in driven.unbind(0):
+            back = F.linear(hidden, self.weight_hh_l0, self.bias_hh_l0)
+            if self.kind == "tanh":
+                hidden = torch.tanh(now + back)
+            else:
+                (r, z, n), (vr, vz, vn) = now.chunk(3, -1), back.chunk(3, -1)
+                z = torch.sigmoid(z + vz)
+                hidden = (1 - z) * torch.tanh(n + torch.sigmoid(r + vr) * vn) + z * hidden
+            states.append(hidden)
+        return torch.stack(states, 1)
+
+
+class _Last(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, -1]
+
+
+def recurrent(inputs: int, hidden: int, outputs: int, layers: int = 2, kind: str = "tanh") -> nn.Sequential:
+    """A stack of :class:`Recurrent` layers whose last hidden state goes to a linear classifier: ``[B, T, inputs]`` to
+    logits ``[B, outputs]``.
+
+    Source: Whitelam et al. (2022), section II D.
+    """
+    checks.integer("layers", layers, 1)
+    stack = [Recurrent(inputs if i == 0 else hidden, hidden, kind) for i in range(layers)]
+    return nn.Sequential(*stack, _Last(), nn.Linear(hidden, checks.integer("outputs", outputs, 1)))
+
+
+def lenet5() -> nn.Sequential:
+    """LeNet-5 with ReLU for images of 28 x 28 pixels, given row by row as 784 numbers: 61,706 parameters.
+
+    Convolutions of 5 x 5 to 6 channels (padded by 2) and to 16, each with average pooling by 2, and layers of 120, 84
+    and 10.
+
+    Source: LeCun, Bottou, Bengio, Haffner (1998); Babayan, Aliahmadi and van Anders (2024) for the ReLU.
+    """
+    return nn.Sequential(
+        nn.Unflatten(-1, (1, 28, 28)),
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(-3),
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
+    )

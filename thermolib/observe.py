@@ -7,6 +7,7 @@ momenta as they are around O. Each thermometer says what that means for it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +17,20 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from thermolib import checks, noise
-from thermolib.datasets import Split
+from thermolib.datasets import Split, Splits
 from thermolib.ensemble import Batch, Ensemble, Loss
+from thermolib.integrators.nose_hoover import NoseHooverChain
 
 __all__ = [
     "Thermometer",
     "accuracy",
     "configurational_temperature",
+    "determination",
+    "extended_energy",
     "kinetic_temperature",
     "loss",
     "momentum_temperature",
+    "r_squared",
     "virial_temperature",
 ]
 
@@ -36,18 +41,35 @@ Potential = Callable[[Tensor], Tensor]
 class _OnData:
     """An observation that needs the ensemble: ``train`` binds it."""
 
-    read: Callable[[Ensemble, Any], Tensor]
+    read: Callable[[Ensemble, Any, Any], Tensor]
+    data: Split | Splits
 
-    def bind(self, ensemble: Ensemble) -> Callable[[Any], Tensor]:
-        return lambda state: self.read(ensemble, state)
+    def bind(self, ensemble: Ensemble) -> _Bound:
+        return _Bound(self.read, ensemble, self.data)
 
 
-def accuracy(data: Split) -> _OnData:
+@dataclass(frozen=True)
+class _Bound:
+    """An observation of an ensemble. Where replicas have data of their own, it must be told which they are."""
+
+    read: Callable[[Ensemble, Any, Any], Tensor]
+    ensemble: Ensemble
+    data: Split | Splits
+
+    def __call__(self, state: Any) -> Tensor:
+        return self.read(self.ensemble, state, self.data)
+
+    def of(self, rows: Tensor) -> _Bound:
+        """For a state that holds these replicas."""
+        return dataclasses.replace(self, data=self.data.of(rows)) if isinstance(self.data, Splits) else self
+
+
+def accuracy(data: Split | Splits) -> _OnData:
     """The share of a data set that is classified correctly, of positions: logits ``[B, 1]`` are cut at zero, of
     ``[B, K]`` the largest wins."""
 
-    def read(ensemble: Ensemble, state: Any) -> Tensor:
-        output = ensemble.predict(data.x, state.q)
+    def read(ensemble: Ensemble, state: Any, data: Any) -> Tensor:
+        output = ensemble.predict(data.x, state.q, own=isinstance(data, Splits))
         target = data.y.to(output.device)
         if output.ndim == 2 or output.shape[-1] == 1:
             predicted = (output.reshape(len(output), -1) > 0).to(target.dtype)
@@ -55,17 +77,38 @@ def accuracy(data: Split) -> _OnData:
             predicted = output.argmax(-1).to(target.dtype)
         return (predicted == target).double().mean(1)
 
-    return _OnData(read)
+    return _OnData(read, data)
 
 
-def loss(function: Loss, data: Split) -> _OnData:
+def r_squared(data: Split | Splits) -> _OnData:
+    r"""The coefficient of determination :math:`R^2 = 1 - \sum(y - \hat y)^2/\sum(y - \bar y)^2` of one output.
+
+    Targets are ``[N]``, or ``[N, 2]`` as :func:`thermolib.datasets.min_max` returns them.
+    """
+
+    def read(ensemble: Ensemble, state: Any, data: Any) -> Tensor:
+        own = isinstance(data, Splits)
+        output = ensemble.predict(data.x, state.q, own=own)
+        target = data.y.to(output.device)
+        return determination(output[..., 0], target[..., 0] if target.ndim > 1 + own else target)
+
+    return _OnData(read, data)
+
+
+def determination(output: Tensor, target: Tensor) -> Tensor:
+    """:math:`R^2` of outputs ``[R, N]`` for targets ``[R, N]`` or ``[N]``."""
+    centred = target - target.mean(-1, keepdim=True)
+    return 1 - (output - target).square().sum(-1) / centred.square().sum(-1)
+
+
+def loss(function: Loss, data: Split | Splits) -> _OnData:
     """The loss on a whole data set, of positions."""
 
-    def read(ensemble: Ensemble, state: Any) -> Tensor:
+    def read(ensemble: Ensemble, state: Any, data: Any) -> Tensor:
         part = data.to(ensemble.device, ensemble.dtype)
-        return Batch(ensemble, function, part.x, part.y).loss(state.q)
+        return Batch(ensemble, function, part.x, part.y, own=isinstance(data, Splits)).loss(state.q)
 
-    return _OnData(read)
+    return _OnData(read, data)
 
 
 def kinetic_temperature(part: slice = slice(None)) -> Callable[[Any], Tensor]:
@@ -168,6 +211,28 @@ def configurational_temperature(potential: Potential, probes: int = 8, seed: int
             curved = jvp(lambda x: _gradient(potential, x), (q,), (signs,))[1]
             laplacian += (signs * curved).sum(1) / probes
         return _gradient(potential, q).square().sum(1) / laplacian
+
+    return read
+
+
+def extended_energy(potential: Potential, chain: NoseHooverChain) -> Callable[[Any], Tensor]:
+    r"""The conserved quantity of a Nosé-Hoover chain on a potential, at a constant temperature:
+
+    .. math:: H' = L + \tfrac12|v|^2 + \sum_k \tfrac12 Q_k v_{s_k}^2 + N T s_1 + T\sum_{k\ge2} s_k,
+
+    summed over the chains where there are several. It changes where the temperature does. Hyperparameters of one value
+    per replica need a run whose replicas are one chunk, as those of :func:`thermolib.simulate` are.
+
+    Source: Babayan, Aliahmadi and van Anders (2024), Eq. (22).
+    """
+
+    def read(state: Any) -> Tensor:
+        now = chain.columns(state.q)
+        masses = torch.cat([mass.expand(len(state.q), 1) for mass in now.link_masses()], 1)[:, None]
+        count = torch.tensor(now.sizes or (state.q.shape[1],), dtype=state.q.dtype, device=state.q.device)
+        links = (masses * state.vs.square()).sum((1, 2)) / 2
+        heat = now.temperature[:, 0] * ((count * state.s[..., 0]).sum(1) + state.s[..., 1:].sum((1, 2)))
+        return potential(state.q) + state.p.square().sum(1) / 2 + links + heat
 
     return read
 

@@ -11,18 +11,31 @@ its entry ``lr``; the other hyperparameters keep their names and may be changed 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from thermolib import integrators, noise
+from thermolib import checks, integrators, noise
 from thermolib.integrators.base import Integrator
 from thermolib.integrators.momentum import cooled
 from thermolib.integrators.partitioned import OneForce
+from thermolib.monte_carlo_optimizer import AdaptiveMonteCarlo
 
-__all__ = ["LOL", "SGLD", "AdLaLa", "AdaptiveLangevin", "CoolMomentum", "Langevin", "LangevinInLayers", "layers"]
+__all__ = [
+    "LOL",
+    "SGLD",
+    "AdLaLa",
+    "AdaptiveLangevin",
+    "AdaptiveMonteCarlo",
+    "CoolMomentum",
+    "Langevin",
+    "LangevinInLayers",
+    "NoseHooverChain",
+    "layers",
+]
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -43,7 +56,37 @@ def layers(module: nn.Module) -> list[dict[str, Any]]:
     return [{"params": hidden}, {"params": output}]
 
 
-class _Dynamics(torch.optim.Optimizer):
+class _Wide(torch.optim.Optimizer):
+    """An optimizer that steps parameters of a narrow type in single precision, and keeps that copy."""
+
+    def _master(self, parameter: Tensor) -> Tensor:
+        """The parameter in at least single precision: a narrow type would round small steps away."""
+        if parameter.dtype in (torch.float32, torch.float64):
+            return parameter
+        kept = self.state[parameter].get("master")
+        if kept is None or not torch.equal(kept.to(parameter.dtype), parameter):  # changed from outside
+            return parameter.float()
+        return kept
+
+    def _store(self, parameter: Tensor, name: str, value: Tensor) -> None:
+        if name != "q":
+            self.state[parameter][name] = value.clone()
+            return
+        parameter.copy_(value)
+        if parameter.dtype not in (torch.float32, torch.float64):
+            self.state[parameter]["master"] = value.clone()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As in PyTorch, but the state keeps its precision where the parameters are of a narrow type."""
+        super().load_state_dict(state_dict)
+        numbers = [i for group in state_dict["param_groups"] for i in group["params"]]
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for number, parameter in zip(numbers, parameters, strict=True):
+            for name, value in state_dict["state"].get(number, {}).items():
+                self.state[parameter][name] = value.to(parameter.device).clone()
+
+
+class _Dynamics(_Wide):
     """An optimizer whose every step is one step of an integrator, group by group."""
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
@@ -82,6 +125,10 @@ class _Dynamics(torch.optim.Optimizer):
             group["steps"] += 1
         return loss
 
+    def _initial(self, integrator: Integrator, q: Tensor, group: dict[str, Any], number: int) -> Any:
+        """The state that parameters have before their first step."""
+        return integrator.init(q)
+
     def _step_block(
         self, integrator: Integrator, block: list[tuple[int, Tensor]], group: dict[str, Any], keeper: Tensor
     ) -> None:
@@ -90,14 +137,15 @@ class _Dynamics(torch.optim.Optimizer):
         sizes = [p.numel() for p in parameters]
         q = torch.cat([self._master(p).reshape(1, -1) for p in parameters], 1)
         force = torch.cat([-p.grad.to(q.dtype).reshape(1, -1) for p in parameters if p.grad is not None], 1)
-        if isinstance(integrator, integrators.AdaptiveLangevin) and integrator.thermostats == "tensor":
+        if getattr(integrator, "thermostats", "group") == "tensor":
             integrator = integrator.bind({"": sum(sizes)})
-        state = integrator.init(q)
+        state = self._initial(integrator, q, group, block[0][0])
         for name, fresh in state._asdict().items():
             if name == "q":
                 continue
             if fresh.shape == q.shape:
-                rows = [self.state[p].get(name, torch.zeros_like(p, dtype=q.dtype)).reshape(1, -1) for p in parameters]
+                first = fresh.split(sizes, 1)
+                rows = [self.state[p].get(name, x).reshape(1, -1) for p, x in zip(parameters, first, strict=True)]
                 state = state._replace(**{name: torch.cat(rows, 1)})
             else:
                 owner = keeper if len(block) > 1 else parameters[0]
@@ -110,32 +158,6 @@ class _Dynamics(torch.optim.Optimizer):
                     self._store(p, name, part.reshape(p.shape))
             else:
                 self.state[keeper if len(block) > 1 else parameters[0]][name] = value
-
-    def _master(self, parameter: Tensor) -> Tensor:
-        """The parameter in at least single precision: a narrow type would round small steps away."""
-        if parameter.dtype in (torch.float32, torch.float64):
-            return parameter
-        kept = self.state[parameter].get("master")
-        if kept is None or not torch.equal(kept.to(parameter.dtype), parameter):  # changed from outside
-            return parameter.float()
-        return kept
-
-    def _store(self, parameter: Tensor, name: str, value: Tensor) -> None:
-        if name != "q":
-            self.state[parameter][name] = value.clone()
-            return
-        parameter.copy_(value)
-        if parameter.dtype not in (torch.float32, torch.float64):
-            self.state[parameter]["master"] = value.clone()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As in PyTorch, but the state keeps its precision where the parameters are of a narrow type."""
-        super().load_state_dict(state_dict)
-        numbers = [i for group in state_dict["param_groups"] for i in group["params"]]
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        for number, parameter in zip(numbers, parameters, strict=True):
-            for name, value in state_dict["state"].get(number, {}).items():
-                self.state[parameter][name] = value.to(parameter.device).clone()
 
 
 class Langevin(_Dynamics):
@@ -409,7 +431,83 @@ class AdLaLa(_InLayers):
         return integrators.AdLaLa(group["lr"], **{name: group[name] for name in names})
 
 
-class CoolMomentum(torch.optim.Optimizer):
+class NoseHooverChain(_Dynamics):
+    r"""Nosé-Hoover chains, :class:`thermolib.NoseHooverChain`, as an optimizer: simmering.
+
+    ====================  ==================  ====================================
+    symbol                argument            unit
+    ====================  ==================  ====================================
+    :math:`h, \Delta t`   ``step_size``       time
+    :math:`T`             ``temperature``     loss
+    :math:`N_c`           ``chain_length``    none
+    :math:`Q_k`           ``masses``          loss times time squared
+    :math:`\Delta T`      ``increment``       loss
+    ====================  ==================  ====================================
+
+    A group has a chain of its own. Any other schedule of the temperature is a change of the group's entry
+    ``temperature`` between steps.
+
+    Parameters
+    ----------
+    params : parameters, or groups of them, each with hyperparameters of its own if wanted.
+    step_size, temperature, chain_length, masses, increment, stair, thermostats, substeps : as for
+        :class:`thermolib.NoseHooverChain`.
+    velocities : "rest", or "maxwell" for velocities drawn from the law at ``temperature``.
+    previous : the parameters as they were before the last step of another optimizer, in the order of ``params``. The
+        velocities are then the differences over ``previous_lr``, Eq. (39).
+    previous_lr : the learning rate of that optimizer; ``step_size`` if not given.
+    seed : of the velocities, 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ValueError : as :class:`thermolib.NoseHooverChain`; previous parameters of another number or shape.
+
+    Source: Babayan, Aliahmadi and van Anders (2024), Eqs. (30) to (39).
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        step_size: float = 0.002,
+        temperature: float = 1e-3,
+        chain_length: int = 2,
+        masses: float | tuple[float, ...] = 1.0,
+        increment: float = math.inf,
+        stair: int = 1,
+        thermostats: str = "group",
+        substeps: int = 0,
+        velocities: str = "rest",
+        previous: Iterable[Tensor] | None = None,
+        previous_lr: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        given: dict[str, Any] = {"step_size": step_size, "temperature": temperature, "chain_length": chain_length}
+        given |= {"masses": masses, "increment": increment, "stair": stair, "thermostats": thermostats}
+        super().__init__(params, given | {"substeps": substeps, "velocities": velocities, "seed": seed})
+        if previous is None:
+            return
+        parameters, before = [p for group in self.param_groups for p in group["params"]], list(previous)
+        if [p.shape for p in parameters] != [b.shape for b in before]:
+            raise ValueError(f"previous has {len(before)} tensors: it must have one like each of the parameters")
+        for p, b in zip(parameters, before, strict=True):
+            wide = p.detach().double() - b.detach().double().to(p.device)
+            kept = p.dtype if p.dtype == torch.float64 else torch.float32
+            self.state[p]["p"] = (wide / (previous_lr or step_size)).to(kept)
+
+    def _integrator(self, group: dict[str, Any], number: int) -> Integrator:
+        checks.one_of("velocities", group["velocities"], ("rest", "maxwell"))
+        names = ("temperature", "chain_length", "masses", "increment", "stair", "thermostats", "substeps")
+        return integrators.NoseHooverChain(group["lr"], **{name: group[name] for name in names})
+
+    def _initial(self, integrator: Integrator, q: Tensor, group: dict[str, Any], number: int) -> Any:
+        if group["velocities"] == "rest":
+            return integrator.init(q)
+        key = noise.key(group["seed"], torch.tensor([number]), device=q.device)
+        drawn = math.sqrt(group["temperature"]) * key.normal(noise.INIT - 1, q.shape[1], q.dtype)
+        return integrator.init(q)._replace(p=drawn)
+
+
+class CoolMomentum(_Wide):
     r"""CoolMomentum, :class:`thermolib.CoolMomentum`, as an optimizer.
 
     .. math::
@@ -446,15 +544,14 @@ class CoolMomentum(torch.optim.Optimizer):
         params: Params,
         lr: float = 0.01,
         rho0: float = 0.99,
-        steps: int | None = None,
+        steps: float = math.nan,
         warmup: int = 0,
         cooling: str = "paper",
     ) -> None:
-        if steps is None:
-            raise ValueError("steps is missing: the cooling needs to know how many steps the run will have")
-        integrators.CoolMomentum(lr, rho0, steps, warmup, cooling)
-        given = {"lr": lr, "rho0": rho0, "steps": steps, "warmup": warmup, "cooling": cooling, "made": 0}
-        super().__init__(params, given)
+        given = {"lr": lr, "rho0": rho0, "steps": steps, "warmup": warmup, "cooling": cooling}
+        super().__init__(params, given | {"made": 0})
+        for group in self.param_groups:
+            integrators.CoolMomentum(**{name: group[name] for name in given})  # refuses what is not allowed
 
     def momentum(self, group: dict[str, Any]) -> float:
         """The momentum coefficient of a group's next step."""
@@ -471,16 +568,25 @@ class CoolMomentum(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
             rho = self.momentum(group)
             group["made"] += 1
+            parameters, wide, moves, gradients = [], [], [], []
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                q, state = self._master(p), self.state[p]
+                if "displacement" not in state:
+                    state["displacement"] = torch.zeros_like(q)
+                parameters.append(p)
+                wide.append(q)
+                moves.append(state["displacement"])
+                gradients.append(p.grad if p is q else p.grad.to(q.dtype))
             if not parameters:
                 continue
-            for p in parameters:
-                if "displacement" not in self.state[p]:
-                    self.state[p]["displacement"] = torch.zeros_like(p)
-            moves = [self.state[p]["displacement"] for p in parameters]
             torch._foreach_mul_(moves, rho)
-            torch._foreach_add_(moves, [p.grad for p in parameters], alpha=-group["lr"] * (1 + rho) / 2)
-            torch._foreach_add_(parameters, moves)
+            torch._foreach_add_(moves, gradients, alpha=-group["lr"] * (1 + rho) / 2)
+            torch._foreach_add_(wide, moves)
+            for p, q in zip(parameters, wide, strict=True):
+                if p is not q:
+                    self._store(p, "q", q)
         return loss

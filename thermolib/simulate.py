@@ -20,10 +20,11 @@ from torch.utils import _pytree as pytree
 from thermolib import checks, noise
 from thermolib.checkpoint import Checkpoint
 from thermolib.chunks import Chunk, Job, Source, run_chunk
-from thermolib.compiled import compile_step, possible
-from thermolib.datasets import Data, Split
+from thermolib.compiled import compile_step, possible, trace_step
+from thermolib.datasets import Data, Split, Splits
 from thermolib.ensemble import Batch, Ensemble, Loss
 from thermolib.integrators.base import Integrator
+from thermolib.predictions import Predictions, Samples
 from thermolib.workers import Bar, run_all
 
 __all__ = ["Final", "History", "simulate", "train"]
@@ -84,11 +85,25 @@ class History:
 class FunctionPotential:
     """A function ``[R, P] -> [R]`` as integrators see it."""
 
+    fixed = True
+
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self.loss = function
 
     def force(self, q: Tensor) -> Tensor:
         return -torch.func.grad(lambda x: self.loss(x).sum())(q)
+
+
+class NoisyPotential(FunctionPotential):
+    """The same with Gaussian noise in each evaluation of the force of a step."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], key: noise.Key, spread: Tensor) -> None:
+        super().__init__(function)
+        self.key, self.spread, self.calls = key, spread, 0
+
+    def force(self, q: Tensor) -> Tensor:
+        self.calls += 1
+        return super().force(q) + self.spread * self.key.normal(noise.DATA + self.calls, q.shape[1], q.dtype)
 
 
 def simulate(
@@ -98,6 +113,7 @@ def simulate(
     steps: int,
     *,
     seed: int = 0,
+    gradient_noise: float | Tensor = 0.0,
     observe: Mapping[str, Observation] | None = None,
     every: int = 1,
     compile: bool | str = "auto",
@@ -114,10 +130,13 @@ def simulate(
     start : positions ``[R, P]``, a state of the integrator, or the ``final`` of an earlier run, which is continued.
     steps : how many.
     seed : of the noise.
+    gradient_noise : :math:`\sigma_G`, standard deviation of a Gaussian error of the force, drawn anew for every
+        coordinate and evaluation, as a minibatch would give it; a number, or a tensor of one value per replica.
     observe : name to function of the state, which has ``q`` and, where there are momenta, ``p``, both ``[R, P]``,
         taken at the end of a whole step; it returns one number per replica.
     every : steps between observations. The first and the last state are observed too.
-    compile : True, False, or "auto": where it is possible and the run is long enough to repay it.
+    compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
+        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
     progress : show a bar on terminals and in notebooks.
 
@@ -128,11 +147,21 @@ def simulate(
     Raises
     ------
     ValueError : start that is not ``[R, P]``, hyperparameters of another number of replicas, a negative number of
-        steps, a checkpoint of another run.
+        steps or gradient noise, a checkpoint of another run.
     """
     q = _positions(start, integrator)
-    source = Source(lambda step, order: FunctionPotential(potential))
     key = noise.key(seed, q.shape[0], device=q.device)
+    checks.at_least("gradient_noise", gradient_noise)
+    spread = torch.as_tensor(gradient_noise, dtype=q.dtype, device=q.device).reshape(-1, 1)
+    checks.length("gradient_noise", spread, q.shape[0])
+    if bool(spread.any()):
+
+        def noisy(step: Tensor, order: None, seed: Tensor, replica: Tensor, spread: Tensor) -> NoisyPotential:
+            return NoisyPotential(potential, noise.Key(seed, replica, step), spread)
+
+        source = Source(noisy, (key.seed, key.replica, spread.expand(q.shape[0], 1).contiguous()))
+    else:
+        source = Source(lambda step, order: FunctionPotential(potential))
     job = Job(integrator, source, key, steps, every, dict(observe or {}), chunk=q.shape[0])
     return _run(job, start, compile, checkpoint, checkpoint_seconds, progress, torch.get_num_threads(), 1)
 
@@ -140,13 +169,14 @@ def simulate(
 def train(
     ensemble: Ensemble,
     integrator: Integrator,
-    data: Data | Split,
+    data: Data | Split | Splits,
     *,
     loss: Loss,
     steps: int,
     batch_size: int | None = None,
     every: int | None = None,
     observe: Mapping[str, Any] | None = None,
+    collect: Predictions | Samples | None = None,
     start: Any = None,
     compile: bool | str = "auto",
     checkpoint: str | Path | None = None,
@@ -158,7 +188,8 @@ def train(
 
     Each replica goes through the training set in a random order of its own, drawn anew for every epoch, in
     consecutive minibatches; points that do not fill a last one sit out that epoch. On a CPU, small networks run in
-    chunks of a fixed number of replicas, each chunk on one thread, the chunks side by side on the workers.
+    chunks of a fixed number of replicas, each chunk on one thread, the chunks side by side on the workers. Where the
+    data are :class:`thermolib.datasets.Splits`, each replica has a training set of its own.
 
     Parameters
     ----------
@@ -170,8 +201,11 @@ def train(
     batch_size : points per minibatch; the whole set if not given.
     every : steps between observations, a hundredth of the run if not given.
     observe : name to function of the state, or to an observation of :mod:`thermolib.observe`.
+    collect : what gathers samples along the run, at the points where the force is taken:
+        :class:`thermolib.Predictions` or :class:`thermolib.Samples`.
     start : positions ``[R, P]``, a state, or the ``final`` of an earlier run; the ensemble's ``q`` if not given.
-    compile : True, False, or "auto": where it is possible and the run is long enough to repay it.
+    compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
+        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
     workers : processes side by side, as many as torch has threads if not given.
     progress : show a bar on terminals and in notebooks.
@@ -187,9 +221,14 @@ def train(
     """
     steps = checks.integer("steps", steps, 0)
     part = ensemble.checked(data.train if isinstance(data, Data) else data)
+    own = isinstance(part, Splits)
     rows = len(part.x)
+    if collect is not None and checkpoint is not None:
+        raise ValueError("collect and checkpoint are not allowed together: samples are not part of a checkpoint")
+    if own and batch_size is not None:
+        raise ValueError(f"batch_size={batch_size} is not allowed where each replica has data of its own")
     if batch_size is None:
-        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y), tuple(part))
+        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y, own=own), tuple(part), own=own)
     else:
         batch = checks.integer("batch_size", batch_size, 1)
         if batch > rows:
@@ -215,6 +254,7 @@ def train(
         bound,
         chunk,
         what=f"{ensemble.module} {getattr(loss, '__qualname__', '')}",
+        collect=None if collect is None else _Reader(collect, ensemble),
     )
     threads = torch.get_num_threads()
     workers = checks.integer("workers", threads if workers is None else workers, 1)
@@ -224,6 +264,14 @@ def train(
             f"start has {_positions(begin, integrator).shape[1]} parameters: it must have {ensemble.parameters}"
         )
     return _run(job, begin, compile, checkpoint, checkpoint_seconds, progress, 1 if small else threads, workers)
+
+
+class _Reader:
+    """A collector and the ensemble that it reads."""
+
+    def __init__(self, collect: Predictions | Samples, ensemble: Ensemble) -> None:
+        self.after, self.every, self.add = collect.after, collect.every, collect.add
+        self.read = functools.partial(collect.read, ensemble)
 
 
 def _chunk(parameters: int) -> int:
@@ -242,8 +290,8 @@ def _run(
     workers: int,
 ) -> History:
     began = time.perf_counter()
-    if compile not in (True, False, "auto"):
-        raise ValueError(f"compile={compile!r} is not allowed: it must be True, False or 'auto'")
+    if compile not in (True, False, "auto", "trace"):
+        raise ValueError(f"compile={compile!r} is not allowed: it must be True, False, 'auto' or 'trace'")
     first, diverged = _begin(job, start)
     job.structure = pytree.tree_structure(first)
     columns = job.integrator.columns(first.q).hyperparameters
@@ -279,6 +327,8 @@ def _run(
                     bar.update(content * job.kept(number))
                 elif kind == "record":
                     records[number].append(content)
+                elif kind == "sample":
+                    job.collect.add(content[1], content[0], number)
                 else:
                     chunks[number] = content
                     if file is not None:  # the records up to this state, and no later ones
@@ -335,6 +385,7 @@ def _begin(job: Job, start: Any) -> tuple[Any, Tensor]:
 def _description(job: Job, first: Any) -> dict[str, Any]:
     """What makes a run this run."""
     fixed = {name: getattr(job.integrator, name) for name in job.integrator.structure}
+    fixed = {name: getattr(value, "__qualname__", value) for name, value in fixed.items()}  # a function has an address
     return {
         "integrator": f"{type(job.integrator).__name__}{fixed or ''}",
         "hyperparameters": job.columns,
@@ -376,12 +427,12 @@ def _load(job: Job, number: int, saved: dict[int, dict], first: Any, diverged: T
 
 def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
     """Compile the step if that is wanted and can be done."""
-    wanted = compile is True or (compile == "auto" and job.steps * job.chunks >= SHORT)
+    wanted = compile in (True, "trace") or (compile == "auto" and job.steps * job.chunks >= SHORT)
     if not wanted:
         if compile == "auto":
             _tell_short()
         return
-    if not possible(job.key.replica.device.type):
+    if compile != "trace" and not possible(job.key.replica.device.type):
         return
     order = [noise.permutation(job.key._replace(replica=job.key.replica[job.rows(0)]), job.source.rows)]
     example = [
@@ -390,7 +441,10 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
         *(order if job.source.period else []),
         *job.inputs(0),
     ]
-    job.compiled = compile_step(job.flat_step(), example)
+    if compile == "trace":
+        job.traced = trace_step(job.flat_step(), example)
+    else:
+        job.compiled = compile_step(job.flat_step(), example)
 
 
 @functools.cache

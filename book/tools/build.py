@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from book.tools import chapters, rerun
+from book.tools import chapters
 
 ROOT = chapters.ROOT
 HTML = ROOT / "_build" / "html"
@@ -61,7 +61,7 @@ def build(source: Path = ROOT) -> None:
 
 
 def stage_runs() -> Path:
-    """A copy of the book's sources in which the chapters are the runs in ``runs/``."""
+    """A copy of the book's sources in which the chapters are the runs in ``runs/default/``."""
     stage = ROOT / "_build" / "of_runs"
     shutil.rmtree(stage, ignore_errors=True)
     (stage / "notebooks").mkdir(parents=True)
@@ -71,7 +71,7 @@ def stage_runs() -> Path:
     for name in ("_toc.yml", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, stage / name)
     for md in chapters.find():
-        run = rerun.destination(md, {})
+        run = ROOT / "runs" / "default" / f"{md.stem}.ipynb"
         if not run.exists():
             raise SystemExit(f"{run.relative_to(ROOT)} is not there: run make reproduce")
         notebook = json.loads(run.read_text())
@@ -91,7 +91,7 @@ def stage_runs() -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m book.tools.build", description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", action="store_true", help="show the runs in runs/ instead of the stored outputs")
+    parser.add_argument("--runs", action="store_true", help="show the runs in runs/default/, not the stored outputs")
     build(stage_runs() if parser.parse_args().runs else ROOT)
     print(f"the book is built; open {HTML / 'index.html'}")
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-import jupytext
 import nbformat
 from tqdm import tqdm
+
+from thermolib.batch import read
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -23,15 +24,6 @@ def find(names: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
     if unknown := [name for name in names if name not in there]:
         raise SystemExit(f"there is no chapter {unknown[0]!r}; there are: {', '.join(there)}")
     return [there[name] for name in names] if names else list(there.values())
-
-
-def read(md: Path) -> nbformat.NotebookNode:
-    """The chapter without outputs. Cells are numbered, so that the same text always gives the same file."""
-    notebook = jupytext.read(md)
-    for i, cell in enumerate(notebook.cells):
-        cell["id"] = f"c{i:03d}"
-    notebook.metadata.get("jupytext", {}).pop("text_representation", None)  # it holds the version of jupytext
-    return notebook
 
 
 def out_of_step(md: Path) -> str:

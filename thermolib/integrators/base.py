@@ -19,7 +19,12 @@ Value = float | Tensor
 
 
 class Potential(Protocol):
-    """The loss of the current minibatch, for every replica."""
+    """The loss of the current minibatch, for every replica.
+
+    An attribute ``fixed`` that is true says that the loss is the same function at every step. A method
+    ``loss_and_signals(q)`` returns the loss ``[R]`` and the signals ``[R, T]`` of the same pass
+    (:mod:`thermolib.signals`).
+    """
 
     def loss(self, q: Tensor) -> Tensor:
         """``[R, P]`` to ``[R]``."""
@@ -62,6 +67,10 @@ class Integrator:
     def step(self, state: Any, potential: Potential, key: Key) -> Any:
         """One step, beginning with the force at the current positions."""
         raise TypeError(f"{type(self).__name__} has no step of its own")
+
+    def begin(self, state: Any, potential: Potential) -> Any:
+        """The state before the first step of a call, which may go on with other data than the call before it."""
+        return state
 
     def enter(self, state: Any, potential: Potential, key: Key) -> Any:
         """The first step of a run. A splitting begins its first word here, and ``step`` ends it."""

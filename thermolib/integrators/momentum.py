@@ -132,6 +132,8 @@ class CoolMomentum(Integrator):
     def __post_init__(self) -> None:
         checks.above("lr", self.lr)
         checks.at_least("rho0", self.rho0, below=1.0)
+        if isinstance(self.steps, float) and math.isnan(self.steps):
+            raise ValueError("steps is missing: the cooling needs to know how many steps the run will have")
         checks.above("steps", self.steps)
         checks.at_least("warmup", self.warmup)
         checks.one_of("cooling", self.cooling, COOLING)

@@ -1,0 +1,195 @@
+"""Predictions gathered along a run, the networks kept for them, and data of its own for each replica."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from small import DATA, runs
+
+import thermolib as tl
+
+CHAIN = tl.NoseHooverChain(0.05, 0.01)
+
+
+def splits(replicas=5):
+    return tl.datasets.random_splits(DATA.train, 40, replicas, seed=4)
+
+
+def train(ensemble, data, steps=24, **kwargs):
+    kwargs = {"loss": tl.losses.bce, "compile": False, "progress": False, "workers": 1} | kwargs
+    return tl.train(ensemble, CHAIN, data, steps=steps, every=steps, **kwargs)
+
+
+def test_mean_spread_votes_and_quantiles_are_those_of_all_samples():
+    y = torch.randn(60, 3, 4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = tl.Predictions(torch.zeros(4, 1), keep=64)
+    for sample in y:
+        found.add(sample)
+    mean, spread, votes = found.result
+    torch.testing.assert_close(mean, y.mean(0))
+    torch.testing.assert_close(spread, y.std(0))
+    torch.testing.assert_close(votes[..., 1], (y[..., 1] > y[..., 0]).double().mean(0))
+    torch.testing.assert_close(found.quantiles(0.1, 0.5), torch.quantile(y, torch.tensor([0.1, 0.5]).double(), 0))
+    pooled = found.result.pooled()
+    torch.testing.assert_close(pooled.mean[0], y.mean((0, 1)))
+    assert (pooled.spread[0] - y.flatten(0, 1).std(0)).abs().max() < 0.02
+    assert not torch.allclose(mean, y[:30].mean(0), rtol=1e-3)
+
+
+def test_what_is_kept_is_bounded_and_evenly_spaced():
+    found = tl.Predictions(torch.zeros(1, 1), keep=16)
+    for n in range(1000):
+        found.add(torch.full((1, 1, 1), float(n)))
+    kept = found.kept.flatten()
+    assert 8 <= len(kept) <= 16
+    assert len(kept.diff().unique()) == 1
+    assert len(found) == 1000
+    assert found.result.mean.item() == pytest.approx(499.5)
+
+
+def test_a_run_is_sampled_after_the_beginning_at_even_distances():
+    ensemble = runs(5)
+    kept = tl.Samples(ensemble, after=8, every=4)
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(2))
+    gathered = tl.Predictions(x, after=8, every=4)
+    history = train(ensemble, DATA, collect=kept)
+    assert torch.equal(train(ensemble, DATA, collect=gathered).final.q, history.final.q)
+    assert len(kept) == len(gathered) == 4  # steps 12, 16, 20, 24
+    assert torch.equal(list(kept)[-1], history.final.q)
+    assert torch.equal(next(iter(kept)), train(ensemble, DATA, steps=12).final.q)
+    for one, other in zip(kept.predict(x), gathered.result, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_samples_on_the_disk_are_an_array_that_numpy_opens(tmp_path):
+    ensemble = runs(3)
+    kept = tl.Samples(ensemble)
+    train(ensemble, DATA, collect=kept)
+    kept.save(tmp_path / "samples.npy")
+    array = np.load(tmp_path / "samples.npy")
+    assert array.shape == (24, 3, ensemble.parameters)
+    loaded = tl.Samples.load(tmp_path / "samples.npy", ensemble)
+    x = DATA.test.x
+    assert torch.equal(loaded.predict(x).mean, kept.predict(x).mean)
+    with pytest.raises(ValueError, match="holds an array of shape"):
+        tl.Samples.load(tmp_path / "samples.npy", runs(3, hidden=4))
+
+
+def test_samples_are_thinned_to_their_limit():
+    ensemble = runs(2)
+    kept = tl.Samples(ensemble, limit=8)
+    train(ensemble, DATA, steps=50, collect=kept)
+    assert 4 <= len(kept) <= 8
+
+
+def test_nothing_gathered_is_said():
+    with pytest.raises(ValueError, match="no samples yet"):
+        _ = tl.Predictions(torch.zeros(1, 1)).result
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_replica_with_data_of_its_own_is_that_replica_alone(workers):
+    """Many replicas are several chunks: each must find its own rows."""
+    data = splits(70)
+    ensemble = runs(70)
+    collected = tl.Predictions(data.test, after=4, every=4)
+    observe = {"accuracy": tl.observe.accuracy(data.test), "loss": tl.observe.loss(tl.losses.bce, data.train)}
+    history = train(ensemble, data, observe=observe, collect=collected, workers=workers)
+    for number in (0, 66):
+        alone = tl.Ensemble(ensemble.module, [number], seed=1, device="cpu")
+        mine = tl.datasets.Data(*(tl.datasets.Split(part.x[number], part.y[number]) for part in data))
+        gathered = tl.Predictions(mine.test.x, after=4, every=4)
+        observe = {"accuracy": tl.observe.accuracy(mine.test), "loss": tl.observe.loss(tl.losses.bce, mine.train)}
+        own = train(alone, mine, observe=observe, collect=gathered)
+        torch.testing.assert_close(history.final.q[number], own.final.q[0], rtol=1e-4, atol=1e-5)
+        row = history.last.query("replica == @number").iloc[0]
+        assert row["accuracy"] == pytest.approx(own.last["accuracy"].iloc[0])
+        assert row["loss"] == pytest.approx(own.last["loss"].iloc[0], rel=1e-4)
+        torch.testing.assert_close(collected.result.mean[number], gathered.result.mean[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(history.final.q[0], history.final.q[66])
+
+
+def test_splits_are_refused_where_they_do_not_fit():
+    with pytest.raises(ValueError, match="data has 5 splits for 4 replicas"):
+        train(runs(4), splits(5))
+    with pytest.raises(ValueError, match="batch_size=10 is not allowed where each replica has data of its own"):
+        train(runs(5), splits(5), batch_size=10)
+    with pytest.raises(ValueError, match="not allowed together"):
+        train(runs(5), DATA, collect=tl.Samples(runs(5)), checkpoint="here")
+
+
+def test_random_splits_are_a_partition_and_the_same_for_any_number_of_replicas():
+    data = tl.datasets.Split(torch.arange(50.0)[:, None], torch.arange(50.0))
+    found = tl.datasets.random_splits(data, 30, 4, seed=1)
+    for train_x, test_x in zip(found.train.x, found.test.x, strict=True):
+        assert sorted(torch.cat([train_x, test_x])[:, 0].tolist()) == list(range(50))
+    assert not torch.equal(found.train.x[0], found.train.x[1])
+    assert torch.equal(tl.datasets.random_splits(data, 30, 2, seed=1).train.x, found.train.x[:2])
+    with pytest.raises(ValueError, match="there are 50 points"):
+        tl.datasets.random_splits(data, 50, 2)
+
+
+def test_min_max_fills_the_range_by_the_training_set():
+    data = tl.datasets.min_max(splits(), targets=True)
+    assert data.train.x.amin(1) == pytest.approx(-1, abs=1e-5)
+    assert data.train.x.amax(1) == pytest.approx(1, abs=1e-5)
+    assert data.test.x.abs().max() > 1
+    raw = splits()
+    unit = data.train.y[..., 1]
+    assert (data.train.y[..., 0] * unit + unit).numpy() == pytest.approx(raw.train.y.numpy(), abs=1e-6)
+    output = torch.zeros(40, 1)
+    found = tl.losses.in_units(tl.losses.sse)(output, data.train.y[0])
+    assert float(found) == pytest.approx(float((raw.train.y[0] - 0.5).square().sum()), rel=1e-5)
+
+
+def test_the_noisy_sine():
+    data = tl.datasets.noisy_sine(replicas=300, seed=2)
+    residual = data.y - torch.sin(2 * math.pi * data.x[..., 0])
+    n = residual.numel()
+    assert abs(float(residual.mean())) < 5 * 0.1 / math.sqrt(n)
+    assert float(residual.std()) == pytest.approx(0.1, abs=5 * 0.1 / math.sqrt(2 * n))
+    alone = tl.datasets.noisy_sine(seed=2)
+    assert torch.equal(alone.y, data.y[0])
+
+
+def test_glorot_has_its_variance_and_its_bounds():
+    net = tl.models.mlp((30, 50, 2))
+    for name, cut in (("glorot_normal", 2 / 0.8796), ("glorot_uniform", math.sqrt(3))):
+        q = tl.Ensemble(net, 40, init=getattr(tl.init, name)(), device="cpu")
+        weight = q.named(q.q)["0.weight"]
+        spread = math.sqrt(2 / 80)
+        assert float(weight.std()) == pytest.approx(spread, rel=0.02)
+        assert float(weight.abs().max()) <= cut * spread * 1.001
+        assert float(weight.abs().max()) > 0.98 * cut * spread
+        assert (q.named(q.q)["0.bias"] == 0).all()
+
+
+def test_glorot_stratified_spreads_the_inputs():
+    q = tl.Ensemble(tl.models.mlp((1, 10, 1)), 200, init=tl.init.glorot_stratified(), device="cpu")
+    weight = q.named(q.q)["2.weight"][:, 0]
+    spread = math.sqrt(2 / 11)
+    middle = spread * (2 * (2 * torch.arange(10) + 1) / 10 - 2)
+    assert (weight.mean(0) - middle).abs().max() < 5 * spread / 10 / math.sqrt(200)
+
+
+def test_lenet5_has_the_size_of_lenet5():
+    ensemble = tl.Ensemble(tl.models.lenet5(), 2, device="cpu")
+    assert ensemble.parameters == 61_706
+    assert ensemble.predict(torch.zeros(3, 784)).shape == (2, 3, 10)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("auto_mpg", (392, 6)), ("iris", (150, 2)), ("higgs", (11_000, 28))])
+def test_published_tables(name, shape):
+    try:
+        data = getattr(tl.datasets, name)()
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+    assert tuple(data.x.shape) == shape
+    assert len(data.y) == shape[0]
+    if name == "iris":
+        assert torch.bincount(data.y).tolist() == [50, 50, 50]
+        assert data.x.mean(0).tolist() == pytest.approx([3.054, 1.1987], abs=1e-3)
+    if name == "auto_mpg":
+        assert float(data.y.mean()) == pytest.approx(23.446, abs=1e-3)
+        assert torch.equal(tl.datasets.auto_mpg(1).x[:, 0], data.x[:, 2])

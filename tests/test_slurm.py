@@ -1,0 +1,105 @@
+"""A batch through a real Slurm of one node, started here: a job is killed, and every run is finished all the same."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from tests.test_batch import kill, made, project, start, until, write
+from thermolib import batch
+
+__all__ = ["project"]
+
+pytestmark = pytest.mark.skipif(
+    not all(map(shutil.which, ("slurmctld", "slurmd", "sbatch"))) or os.geteuid() != 0,
+    reason="needs Slurm (Debian's slurm-wlm), and root to start it",
+)
+
+CONFIGURATION = """\
+ClusterName=one
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/none
+CredType=cred/none
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+SelectType=select/cons_tres
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+ReturnToService=2
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN
+PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def asked(*command):
+    return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def slurm(project, monkeypatch):
+    folder = project / "slurm"
+    for name in ("state", "spool"):
+        (folder / name).mkdir(parents=True)
+    (folder / "slurm.conf").write_text(
+        CONFIGURATION.format(host=socket.gethostname(), ports=(free_port(), free_port()), folder=folder)
+    )
+    monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+    log = (folder / "daemons.log").open("w")
+    daemons = [
+        subprocess.Popen([name, "-D"], stdout=log, stderr=log, start_new_session=True)
+        for name in ("slurmctld", "slurmd")
+    ]
+    try:
+        until(lambda: "idle" in asked("sinfo", "-h", "-o", "%T"))
+        yield folder
+    finally:
+        subprocess.run(["scancel", "--user", "root"], capture_output=True)
+        time.sleep(1)
+        for daemon in reversed(daemons):
+            kill(daemon)
+        log.close()
+
+
+def test_a_killed_job_is_replaced_and_every_run_is_made(project, slurm):
+    profile = {
+        "jobs": 2,
+        "cores": 1,
+        "processes": 1,
+        "memory": "1GB",
+        "walltime": "00:20:00",
+        "interface": "lo",
+        "log_directory": str(slurm),
+        "job_extra_directives": [f"--chdir={project}"],
+    }
+    (project / "slurm.yaml").write_text(yaml.safe_dump(profile))
+    path = write(project, "  - {chapter: quick, parameters: {seconds: 3.0}, cross: {number: 1..6}}\n")
+    began = time.monotonic()
+    client = start("-m", "thermolib", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
+    until(lambda: len(made(project)) >= 3)
+    finished = [run.parameters["number"] for run in batch.load(path) if batch.state(run)[0] == "done"]
+    victim = asked("squeue", "-h", "-t", "R", "-o", "%i").split()[0]
+    subprocess.run(["scancel", "--signal=KILL", "--full", victim], check=True)
+    out, _ = client.communicate(timeout=300)
+    assert client.returncode == 0 and "6 of 6 runs are done" in out, out
+    assert all(made(project)[number] == 1 for number in finished)
+    print(f"6 runs of 3 s on 2 jobs, one of them killed: {time.monotonic() - began:.0f} s")

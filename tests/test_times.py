@@ -1,0 +1,45 @@
+"""The table of times compares what it can, and a record holds what the chapters printed."""
+
+import json
+
+from book.tools import times
+from tests.test_batch import project
+from thermolib import batch, costs
+
+__all__ = ["project"]
+
+
+def test_a_batch_is_recorded(project):
+    (run,) = batch.load(project / "batches" / "one.yaml")
+    assert batch.execute(run).error == ""
+    (row,) = times.spent(run)
+    assert (row.figure, row.replica_steps, times._kind(row)) == ("Fig. 3", 60, (4, 5))
+    printed = times.printed(run)
+    assert printed.startswith("steps made: 30\n\nPartitioned") and "[reproduced] Thirty steps (Sec. 1)" in printed
+    times.record([run], "the summary", project / "results")
+    text = (project / "results" / "thirty" / "at_paper_scale.txt").read_text()
+    assert "parameters steps = 30" in text and "seed       3" in text and text.endswith(printed + "\n")
+    assert json.loads((project / "results" / "times.json").read_text())[0]["replica_steps"] == 60
+    assert abs(times.wall([run]) - times.note(run)["seconds"]) < 0.01
+
+
+def test_the_table_compares_what_it_can():
+    rows = [
+        costs.Cost("Fig. 10", "2-100-1", 20, "SGD", 1_000_000, 5.0, 1),
+        costs.Cost("Fig. 3", "784-100-10", 64, "Adam", 1_000, 2.0, 1),
+    ]
+    lines = times.table(rows, {(100, 20): 2e-4}).splitlines()
+    assert lines[1].split()[:3] == ["Fig.", "3", "784-100-10"] and lines[1].split()[-2:] == ["-", "-"]
+    assert lines[2].split()[-3:] == ["5.0", "200", "40"]
+    assert lines[3].split()[-3:] == ["7.0", "200", "40"]
+
+
+def test_steps_are_timed():
+    made = []
+    assert 0 < times.per_step(made.append, seconds=1e-3) < 1e-3
+    assert len(made) == 5
+
+
+def test_the_papers_way_is_timed_for_the_network_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(times.per_step, "__defaults__", (1e-3,))
+    assert 1e-6 < times.slice_of_papers_way(20, 10) < 0.1

@@ -1,0 +1,121 @@
+"""The command ``thermolib``: run chapters and batches, and look at what they gave."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+try:
+    import click
+except ImportError:
+    raise SystemExit("the command needs the extra called book: .venv/bin/pip install -e '.[book]'") from None
+
+from thermolib import batch, scheduling
+
+
+class Command(click.Group):
+    """Says in one sentence what was wrong with what it was asked."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Run the chapters of the companion with other parameters, one at a time or in batches."""
+
+
+def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise ValueError(f"-p {pair} is not allowed: it is KEY=VALUE, as in -p seed=7")
+    return {key: batch.literal(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _is_batch(target: str) -> bool:
+    return target.endswith((".yaml", ".yml"))
+
+
+@main.command()
+@click.argument("target", metavar="notebooks/NAME | BATCH.yaml")
+@click.option("-p", "pairs", multiple=True, metavar="KEY=VALUE", help="Set a parameter of a chapter.")
+@click.option("--only", multiple=True, metavar="RUN", help="These runs of a batch, and no others.")
+@click.option("--workers", type=click.IntRange(1), help="Runs side by side; if not given, one per GPU or core.")
+@click.option("--scheduler", default="", metavar="ADDRESS", help="A Dask scheduler for a batch, as in tcp://host:8786.")
+@click.option("--slurm", default="", metavar="PROFILE.yaml", help="Run a batch through Slurm.")
+def run(target: str, pairs: tuple[str, ...], only: tuple[str, ...], workers: int | None, **where: str) -> None:
+    """Run a chapter, or what is missing, failed or stale of a batch."""
+    if not _is_batch(target):
+        one = batch.single(target, _parameters(pairs))
+        if only or workers or any(where.values()):
+            raise ValueError("--only, --workers, --scheduler and --slurm are for batches, and this is a chapter")
+        outcome = batch.execute(one, progress={"disable": None})
+        if outcome.error:
+            at = f"; the notebook up to there: {_relative(one.failed)}" if one.failed.is_file() else ""
+            raise click.ClickException(f"{one.name} failed: {outcome.error}{at}")
+        click.echo(f"{_relative(one.out)}  {outcome.seconds:.0f} s")
+        click.echo(batch.held(one.out))
+        return
+    if pairs:
+        raise ValueError("-p is for a chapter; a batch says its parameters in its file")
+    runs = select(batch.load(target), only)
+    outcomes = scheduling.run_all(runs, workers=workers or 0, say=click.echo, **where)
+    states = [batch.state(one)[0] for one in runs]
+    click.echo(f"{states.count('done')} of {len(runs)} runs are done; they lie in {_relative(runs[0].out.parent)}")
+    if any(outcome.error for outcome in outcomes):
+        sys.exit(1)
+
+
+def select(runs: list[batch.Run], only: tuple[str, ...]) -> list[batch.Run]:
+    """The runs of these names, or all. Raises ValueError for a name that no run has."""
+    names = [one.name for one in runs]
+    if unknown := sorted(set(only) - set(names)):
+        raise ValueError(f"there is no run {unknown[0]!r} in this batch; there are: {', '.join(names)}")
+    return [one for one in runs if not only or one.name in only]
+
+
+@main.command()
+def ls() -> None:
+    """List the chapters with their parameters, and the batches."""
+    root = Path.cwd()
+    for name, md in batch.chapters(root).items():
+        click.echo(f"notebooks/{name}")
+        for key, value in batch.parameters_of(batch.read(md)).items():
+            click.echo(f"    {key} = {value}")
+    for path in sorted((root / "batches").glob("*.yaml")):
+        click.echo(f"batches/{path.name}: {len(batch.load(path))} runs")
+
+
+@main.command()
+@click.argument("target", metavar="BATCH.yaml")
+def status(target: str) -> None:
+    """Say which runs of a batch are done, missing, failed or stale, and why."""
+    runs = batch.load(target)
+    states = [batch.state(one) for one in runs]
+    width = max(len(one.name) for one in runs)
+    for one, (state, why) in zip(runs, states, strict=True):
+        click.echo(f"{one.name:{width}}  {state:8}{why}".rstrip())
+    kinds = [state for state, _ in states]
+    click.echo(", ".join(f"{kinds.count(kind)} {kind}" for kind in ("done", "missing", "failed", "stale")))
+
+
+@main.command()
+@click.argument("target", metavar="BATCH.yaml | notebooks/NAME")
+@click.option("-p", "pairs", multiple=True, metavar="KEY=VALUE", help="Of a chapter: the parameters it was run with.")
+@click.option("--csv", is_flag=True, help="As CSV.")
+def results(target: str, pairs: tuple[str, ...], csv: bool) -> None:
+    """Tabulate parameters, glued numbers and claims of the runs that are there."""
+    runs = batch.load(target) if _is_batch(target) else [batch.single(target, _parameters(pairs))]
+    table = batch.results(runs)
+    if csv:
+        click.echo(table.to_csv(index=False), nl=False)
+    else:
+        click.echo(table.drop(columns="claim", errors="ignore").to_string(index=False, na_rep=""))
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

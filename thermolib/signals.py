@@ -1,0 +1,156 @@
+r"""How strong the signals are that feed a weight: what signal norm scales Monte Carlo moves by.
+
+A weight :math:`x_i` into neuron j is moved on the scale :math:`\lambda_i\sigma` with
+
+.. math:: \lambda_i = \Big(\frac1{N_\text{data}}\sum_\alpha \sum_{i' \to j} (S^\alpha_{i'})^2\Big)^{-1/2},
+
+where the inner sum runs over all neurons that feed j, so that a move changes the input of every neuron by
+:math:`\sigma`, however many signals it receives and however strong. Biases have :math:`\lambda = 1`. The signals are
+those of the forward pass that the loss needs anyway.
+
+- A linear layer: all its neurons have the same inputs.
+- A convolution: the mean runs over the places that share the weight as well; padding counts as the zeros that it is.
+- A recurrent layer: a neuron is fed by the input and by the hidden state before it, and the mean runs over time.
+- Embeddings, and whatever has one parameter a neuron (normalisations, slopes): :math:`\lambda = 1`.
+
+Source: Whitelam et al. (2022), section III B, Eqs. (11) to (18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thermolib.models import Columns, Recurrent
+
+__all__ = ["Listener", "scale"]
+
+_CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
+_CELLS = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)
+_RECURRENT = (nn.RNN, nn.GRU, nn.LSTM, Recurrent)
+_ONES = (nn.Embedding, nn.EmbeddingBag)
+
+
+def scale(mean_square: Tensor) -> Tensor:
+    r""":math:`\lambda`, the inverse root of a mean square, of any shape; 0 where there is no signal."""
+    silent = mean_square <= 0
+    return torch.where(silent, 0.0, torch.where(silent, 1.0, mean_square).rsqrt())
+
+
+class Listener:
+    """A context in which forward passes of a module tell the mean square of what feeds each of its weights.
+
+    Raises ValueError where a layer holds a matrix of weights and is of no kind that the module's text names; so are
+    grouped convolutions, and PyTorch's recurrent layers of more than one layer or direction, whose inner states
+    nobody sees.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._layers: list[tuple[nn.Module, list[str]]] = []
+        self._heard: dict[str, list[Tensor]] = {}
+        self._handles: list[Any] = []
+        names = {id(p): name for name, p in module.named_parameters()}
+        for path, layer in module.named_modules():
+            own = [p for p in layer.parameters(recurse=False) if p.ndim > 1]
+            if own and not isinstance(layer, _ONES):
+                _refuse(path or "the module", layer)
+                self._layers.append((layer, [names[id(p)] for p in own]))
+
+    def __enter__(self) -> Listener:
+        self._heard = {}
+        for layer, weights in self._layers:
+
+            def hook(layer: nn.Module, args: tuple, output: Any, weights: list[str] = weights) -> None:
+                square = _mean_square(layer, args, output)
+                for weight in weights:
+                    self._heard.setdefault(weight, []).append(square)
+
+            self._handles.append(layer.register_forward_hook(hook))
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+    def mean_squares(self, names: Sequence[str]) -> Tensor:
+        """The mean over calls of the sum of the squared inputs, one for each parameter named, ``[T]``; 1 where it has
+        no say, and 0 for a weight that no forward pass has used."""
+        weights = {weight for _, own in self._layers for weight in own}
+        any_heard = next(iter(self._heard.values()))[0] if self._heard else torch.zeros(())
+        values = []
+        for name in names:
+            heard = self._heard.get(name, [])
+            plain = any_heard.new_full((), 0.0 if name in weights else 1.0)
+            values.append(torch.stack(heard).mean() if heard else plain)
+        return torch.stack(values)
+
+
+def _refuse(path: str, layer: nn.Module) -> None:
+    kind = type(layer).__name__
+    if isinstance(layer, tuple(_CONVOLUTIONS)):
+        groups = layer.groups
+        if isinstance(groups, int) and groups > 1:
+            raise ValueError(f"signal_norm does not take {path}, a {kind} with groups={groups}: it must have one group")
+    elif isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)):
+        if layer.num_layers > 1 or layer.bidirectional or layer.proj_size:
+            raise ValueError(
+                f"signal_norm does not take {path}, a {kind} with num_layers={layer.num_layers}, "
+                f"bidirectional={layer.bidirectional}, proj_size={layer.proj_size}: it must be one plain layer, "
+                "several of which can be put one after the other"
+            )
+    elif not isinstance(layer, (nn.Linear, Recurrent, *_CELLS)):
+        raise ValueError(
+            f"signal_norm does not take {path}, a {kind}: allowed are linear, convolutional and recurrent layers"
+        )
+
+
+def _mean_square(layer: nn.Module, args: tuple, output: Any) -> Tensor:
+    """The mean over data, places and times of the sum of the squares that feed one neuron."""
+    x = args[0]
+    if isinstance(layer, _CELLS):
+        rows = x.shape[:-1].numel()
+        total = _power(x) / rows
+        if len(args) > 1 and args[1] is not None:
+            hidden = args[1][0] if isinstance(args[1], tuple) else args[1]
+            total = total + _power(hidden) / rows
+        return total
+    if isinstance(layer, _RECURRENT):
+        return _recurrent(layer, x, args[1:], output[0] if isinstance(output, tuple) else output)
+    if isinstance(layer, Columns):
+        return _power(x) / x.shape[-1]
+    for kind, convolve in _CONVOLUTIONS.items():
+        if isinstance(layer, kind):
+            return _patches(layer, convolve, x)
+    return _power(x) / x.shape[:-1].numel()
+
+
+def _power(x: Tensor) -> Tensor:
+    """The sum of the squares, as one product of vectors."""
+    flat = x.reshape(-1)
+    return flat @ flat
+
+
+def _patches(layer: Any, convolve: Any, x: Tensor) -> Tensor:
+    """The sum of squares over the patch under the kernel, which is a convolution with ones, meaned over places."""
+    squares, padding = x.square().sum(-1 - len(layer.kernel_size), keepdim=True), layer.padding
+    if layer.padding_mode != "zeros":
+        squares = F.pad(squares, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
+        padding = 0
+    ones = squares.new_ones((1, 1, *layer.kernel_size))
+    return convolve(squares, ones, None, layer.stride, padding, layer.dilation).mean()
+
+
+def _recurrent(layer: Any, x: Tensor, rest: tuple, output: Tensor) -> Tensor:
+    """What feeds a neuron at time t is the input at t and the hidden state at t - 1."""
+    time = 1 if getattr(layer, "batch_first", True) and x.ndim == 3 else 0
+    before = _power(output.narrow(time, 0, output.shape[time] - 1))
+    if rest and rest[0] is not None:
+        first = rest[0][0] if isinstance(rest[0], tuple) else rest[0]
+        before = before + _power(first)
+    rows = output.shape[:-1].numel()
+    return (_power(x) + before) / rows
