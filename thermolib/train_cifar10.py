@@ -262,25 +262,33 @@ class Run:
             self._gradient()
         self.network.load_state_dict(kept)
 
-    def epoch(self, epoch: int) -> dict[str, float]:
-        """Train for one epoch, counted from 0, and look at the whole data."""
-        s, began = self.settings, time.perf_counter()
+    def begin(self, epoch: int) -> None:
+        """Get ready for the steps of an epoch, counted from 0."""
         self.network.train()
-        if self.device.type == "cuda" and self._graph is None:
-            self._plan(epoch)
-            self._capture()
         self._plan(epoch)
+        if self.device.type == "cuda" and self._graph is None:
+            self._capture()
+            self._plan(epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = s.rate(epoch)
+            group["lr"] = self.settings.rate(epoch)
+
+    def step(self) -> None:
+        """One step; nothing in here waits for the device."""
+        if self._graph is None:
+            self._gradient()
+        else:
+            self._graph.replay()
+        self.optimizer.step()
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """Train for one epoch, and look at the whole data."""
+        s, began = self.settings, time.perf_counter()
+        self.begin(epoch)
         thermometer, with_statistics = Thermometer(self.network), Thermometer(self.network, statistics=True)
         extra = 0.0
         for step in range(s.steps):
             before = self._numbers() if epoch == step == 0 else None
-            if self._graph is None:
-                self._gradient()
-            else:
-                self._graph.replay()
-            self.optimizer.step()
+            self.step()
             thermometer.step()
             with_statistics.step()
             if before is not None:  # the authors' program takes this one from zero, not from where it began
