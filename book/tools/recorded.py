@@ -1,5 +1,10 @@
-"""A Sphinx directive, ``{recorded} FOLDER``: every text recorded in a folder of the project, as it was printed."""
+"""Sphinx directives for what was stored: ``{recorded} FOLDER`` and ``{shown} CHAPTER FIGURE``.
 
+The first gives every text recorded in a folder of the project, as it was printed; the second a figure of a chapter.
+"""
+
+import base64
+import json
 from pathlib import Path
 
 from docutils import nodes
@@ -21,6 +26,26 @@ class Recorded(SphinxDirective):
         return found or [nodes.paragraph("", f"no record lies in {self.arguments[0]} yet.")]
 
 
+class Shown(SphinxDirective):
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        stem, name = self.arguments
+        path = Path(self.env.srcdir) / "notebooks" / f"{stem}.ipynb"
+        self.env.note_dependency(str(path))
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            about = cell["metadata"].get("mystnb", {})
+            if about.get("figure", {}).get("name") != name:
+                continue
+            for output in cell["outputs"]:
+                if svg := "".join(output.get("data", {}).get("image/svg+xml", "")):
+                    data = base64.b64encode(svg.encode()).decode()
+                    image = nodes.image(uri=f"data:image/svg+xml;base64,{data}", alt=about["image"]["alt"])
+                    return [image]
+        raise self.error(f"{path.name} has no figure {name!r} in SVG")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("shown", Shown)
     app.add_directive("recorded", Recorded)
     return {"parallel_read_safe": True}

@@ -1,4 +1,7 @@
-"""A Sphinx directive, ``{scoreboard}``: the claims of all chapters of the book, read from their stored outputs."""
+"""A Sphinx directive, ``{scoreboard}``: the claims of all chapters of the book, read from their stored outputs.
+
+``{scoreboard} total`` gives the line of totals alone.
+"""
 
 import json
 import posixpath
@@ -37,6 +40,8 @@ def in_order(toc: Path) -> list[str]:
 class Scoreboard(SphinxDirective):
     """One table for each paper, and a line of totals above them."""
 
+    optional_arguments = 1
+
     def run(self) -> list[nodes.Node]:
         source = Path(self.env.srcdir)
         by_paper: dict[str, list[tuple[str, dict[str, Any]]]] = {paper: [] for paper in claims.PAPERS}
@@ -49,6 +54,8 @@ class Scoreboard(SphinxDirective):
                 by_paper[record["paper"]].append((stem, record))
         everything = [row for records in by_paper.values() for _, record in records for row in record["claims"]]
         found: list[nodes.Node] = [nodes.paragraph("", claims.summary(everything) + ".", classes=["claims-total"])]
+        if self.arguments == ["total"]:
+            return found
         here = posixpath.dirname(self.env.docname)
         for paper, records in by_paper.items():
             if not records:
