@@ -525,7 +525,7 @@ class CoolMomentum(_Wide):
 
     The arithmetic is done on all tensors of a group at once, as ``torch.optim.SGD`` does. The number of steps made is
     part of the ``state_dict``, so that a run resumes in the middle of its schedule; after ``steps`` of them
-    :math:`\rho` stays zero.
+    :math:`\rho` stays zero. Its temperature is read by :class:`thermolib.observe.Thermometer`.
 
     Parameters
     ----------
