@@ -10,6 +10,9 @@ ifneq ($(DATA),)
 export THERMOLIB_DATA ?= $(DATA)
 endif
 
+# Kernels may import torchvision whatever build of torch its wheel was made for.
+export PYTHONPATH := $(CURDIR)/book/tools/site$(if $(PYTHONPATH),:$(PYTHONPATH))
+
 .DEFAULT_GOAL := help
 .PHONY: help book test reproduce chapters paper-1 bench serve clean
 .NOTPARALLEL:
