@@ -28,7 +28,7 @@ def widths(depth: int, width: int) -> list[int]:
 
 def ensemble(depth: int, width: int, replicas: int) -> tuple[Callable[[], object], Callable[[], object]]:
     """A step of aMC and a forward pass of the same ensemble, both as the operations that training replays."""
-    runs = tl.Ensemble(tl.models.mlp(*widths(depth, width)), replicas, tl.init.normal(0.3), device="cpu")
+    runs = tl.Ensemble(tl.models.mlp(widths(depth, width)), replicas, tl.init.normal(0.3), device="cpu")
     potential = Batch(runs, tl.losses.mse, *runs.checked(TARGET))
     law = LAW.bind(runs.sizes).columns(runs.q)
     state = law.begin(law.init(runs.q), potential)

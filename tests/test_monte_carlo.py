@@ -460,3 +460,56 @@ def test_bad_input(make, words):
 
 def test_the_paper_s_constant():
     assert monte_carlo.SHRINK == 0.95
+
+
+# Progressive batching
+
+
+GROWING = tl.AdaptiveMonteCarlo(0.1, 0.01, 20)
+
+
+def progressively(error, steps=40, first=5, law=GROWING):
+    labels = DATA.train.y
+    order = torch.arange(100).reshape(2, 50).T.flatten()  # both classes in every batch
+    data = tl.datasets.Split(DATA.train.x[order], labels[order])
+    look = {"sigma": lambda s: s.sigma[:, 0], "loss": lambda s: s.loss}
+    given = {"steps": steps, "first": first, "error": error, "every": 5, "observe": look, "compile": False}
+    found = tl.progressive.train_progressively(runs(6), law, data, data.y, loss=tl.losses.bce, **given)
+    return data, *found
+
+
+def test_a_batch_that_is_never_learned_stays():
+    """Then it is training on the first points, to the bit."""
+    data, frame, final = progressively(error=0.0)
+    plain = train(runs(6), GROWING, 40, None, data=tl.datasets.Split(data.x[:5], data.y[:5]))
+    assert (frame["batch"] == 5).all()
+    assert torch.equal(final.q, plain.final.q) and torch.equal(final.state.sigma, plain.final.state.sigma)
+
+
+def test_a_batch_that_is_learned_doubles_up_to_the_whole_set():
+    """An error of almost 1 is passed by whoever is right about one point. The loss is that of the new batch."""
+    data, frame, final = progressively(error=0.999, first=20)
+    expected = [20, 40, 80, 100, 100, 100, 100, 100]
+    for _, rows in frame.groupby("replica"):
+        assert rows["batch"].tolist() == expected
+    whole = runs(6).potential(tl.losses.bce, data)
+    torch.testing.assert_close(final.state.loss, whole(final.q))
+
+
+def test_replicas_double_one_by_one_and_start_anew():
+    law = tl.AdaptiveMonteCarlo(0.3, 0.01, 2)
+    _, frame, _ = progressively(error=0.25, steps=200, law=law)
+    table = frame.pivot(index="step", columns="replica", values="batch")
+    assert table.iloc[-1].nunique() > 1 or (table.nunique(axis=1) > 1).any(), "each at its own time"
+    assert bool((table.diff().dropna() >= 0).all().all())
+    grew = table.diff().shift(-1) > 0
+    sigma = frame.pivot(index="step", columns="replica", values="sigma")
+    before, after = sigma.to_numpy()[:-1][grew.to_numpy()[:-1]], sigma.to_numpy()[1:][grew.to_numpy()[:-1]]
+    assert len(before) and (before < 0.3).any() and (after > 0.3 * 0.95**3).all(), "the step size is reset"
+
+
+def test_progressive_batching_refuses():
+    with pytest.raises(ValueError, match="first=200 is larger than the data"):
+        progressively(0.1, first=200)
+    with pytest.raises(ValueError, match=r"error=-0\.1 is not allowed"):
+        progressively(-0.1)

@@ -1,6 +1,20 @@
 """Training neural networks with the physics of heat: integrators, ensembles and the exact answers they must meet."""
 
-from thermolib import claims, costs, datasets, exact, init, landscapes, losses, models, noise, observe, optim, plots
+from thermolib import (
+    claims,
+    costs,
+    datasets,
+    exact,
+    init,
+    landscapes,
+    losses,
+    models,
+    noise,
+    observe,
+    optim,
+    plots,
+    progressive,
+)
 from thermolib.costs import Costs
 from thermolib.ensemble import Ensemble
 from thermolib.integrators import (
@@ -58,6 +72,7 @@ __all__ = [
     "observe",
     "optim",
     "plots",
+    "progressive",
     "simulate",
     "train",
 ]
