@@ -9,12 +9,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import large_step, papers_way, scaling
+from benchmarks import large_step, papers_way, scaling, simmering
 from benchmarks.provenance import provenance
 from benchmarks.timing import Row
 from thermolib import compiled
 
-ALL = (papers_way, scaling, large_step)
+ALL = (papers_way, scaling, large_step, simmering)
 RECORD = Path(__file__).parent.parent / "results" / "benchmarks" / "timings.txt"
 
 
