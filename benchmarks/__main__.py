@@ -9,12 +9,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import images, large_step, momentum_step, monte_carlo, papers_way, scaling
+from benchmarks import images, large_step, momentum_step, monte_carlo, papers_way, scaling, simmering
 from benchmarks.provenance import provenance
 from benchmarks.timing import Row
 from thermolib import compiled
 
-ALL = (papers_way, scaling, large_step, momentum_step, images, monte_carlo)
+ALL = (papers_way, scaling, large_step, momentum_step, images, monte_carlo, simmering)
 RECORD = Path(__file__).parent.parent / "results" / "benchmarks" / "timings.txt"
 
 

@@ -193,3 +193,17 @@ def test_published_tables(name, shape):
     if name == "auto_mpg":
         assert float(data.y.mean()) == pytest.approx(23.446, abs=1e-3)
         assert torch.equal(tl.datasets.auto_mpg(1).x[:, 0], data.x[:, 2])
+
+
+def test_the_coefficient_of_determination():
+    """Of the mean it is 0, of the truth 1, and of an output with an error as large as the scatter below 0."""
+    y = torch.tensor([[1.0, 2.0, 3.0, 6.0]])
+    assert float(tl.observe.determination(y, y)) == 1
+    assert float(tl.observe.determination(torch.full_like(y, 3.0), y)) == pytest.approx(0)
+    assert float(tl.observe.determination(y + 3, y)) == pytest.approx(1 - 36 / 14)
+    data = tl.datasets.Splits(torch.zeros(2, 4, 1), torch.stack([y[0], 2 * y[0]]))
+    line = tl.Ensemble(torch.nn.Linear(1, 1), 2, init=tl.init.zeros(), device="cpu")
+    state = tl.integrators.Positions(torch.tensor([[0.0, 3.0], [0.0, 3.0]]))
+    found = tl.observe.r_squared(data).bind(line)
+    assert found(state).tolist() == pytest.approx([0, 1 - 92 / 56])
+    assert found.of(torch.tensor([1]))(tl.integrators.Positions(state.q[1:])).tolist() == pytest.approx([1 - 92 / 56])
