@@ -161,11 +161,13 @@ class Network(nn.Module):
         self._body = (body,)  # in a tuple it is no submodule: its parameters are this module's one vector
 
     def train(self, mode: bool = True) -> Network:
+        """Normalise by the statistics of each minibatch, or not."""
         super().train(mode)
         self._body[0].train(mode)
         return self
 
     def forward(self, x: Tensor) -> Tensor:
+        """The logits of images ``[B, 3, H, W]``."""
         return self._body[0](x)
 
     def penalty(self) -> Tensor:
