@@ -60,11 +60,10 @@ def multiply(a: Tensor) -> None:
         a @ a
 
 
-def step(q: Tensor, p: Tensor, s: Tensor, vs: Tensor, force: Tensor, counter: Tensor, *values: Tensor) -> list:
+def step(q: Tensor, p: Tensor, s: Tensor, vs: Tensor, force: Tensor, *given: Tensor) -> list:
     """The library's own step, as a function of tensors."""
-    integrator = INTEGRATOR.with_values(dict(zip(INTEGRATOR.hyperparameters, values, strict=True)))
-    key = noise.key(0, 1)._replace(step=counter)
-    return list(integrator.step(ChainState(q, p, s, vs), Given(force), key))
+    integrator = INTEGRATOR.with_values(dict(zip(INTEGRATOR.hyperparameters, given[3:], strict=True)))
+    return list(integrator.step(ChainState(q, p, s, vs), Given(force), noise.Key(*given[:3])))
 
 
 def separate(q: Tensor, p: Tensor, v1: Tensor, v2: Tensor, force: Tensor) -> tuple[Tensor, ...]:
@@ -112,7 +111,7 @@ def run() -> list[Row]:
     q, p, force = (torch.randn(1, PARAMETERS) for _ in range(3))
     links = torch.zeros(1, 1, 2)
     values = [torch.full((1, 1), float(value)) for value in INTEGRATOR.hyperparameters.values()]
-    arguments = [q, p, links, links.clone(), force, torch.tensor(5), *values]
+    arguments = [q, p, links, links.clone(), force, *noise.key(0, 1, 5)[:3], *values]
     fused = compiled.compile_step(step, arguments)
     fused(*arguments)
     zero = torch.zeros(())

@@ -58,8 +58,9 @@ class Splits(NamedTuple):
         """On a device, floating-point tensors in the given type."""
         return Splits(*(t.to(device, dtype if t.is_floating_point() else None) for t in self))
 
-    def of(self, rows: Any) -> Splits:
+    def of(self, rows: Tensor) -> Splits:
         """Those of some replicas."""
+        rows = rows.to(self.x.device)
         return Splits(self.x[rows], self.y[rows])
 
 

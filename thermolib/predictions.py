@@ -66,7 +66,7 @@ class Predictions:
     def read(self, ensemble: Ensemble, q: Tensor, rows: Tensor) -> Tensor:
         """The outputs ``[R, B, K]`` of some replicas at positions ``q``, where their own rows of the inputs count."""
         own = isinstance(self.x, Splits)
-        x = self.x.x[rows] if isinstance(self.x, Splits) else self.x
+        x = self.x.x[rows.to(self.x.x.device)] if isinstance(self.x, Splits) else self.x
         output = ensemble.predict(x, q, own=own)
         return output if output.ndim == 3 else output[..., None]
 
