@@ -85,8 +85,10 @@ class Listener:
         values = []
         for name in names:
             heard = self._heard.get(name, [])
-            plain = any_heard.new_full((), 0.0 if name in weights else 1.0)
-            values.append(torch.stack(heard).mean() if heard else plain)
+            if not heard:
+                values.append(any_heard.new_full((), 0.0 if name in weights else 1.0))
+            else:
+                values.append(heard[0] if len(heard) == 1 else torch.stack(heard).mean())
         return torch.stack(values)
 
 
@@ -130,9 +132,7 @@ def _mean_square(layer: nn.Module, args: tuple, output: Any) -> Tensor:
 
 
 def _power(x: Tensor) -> Tensor:
-    """The sum of the squares, as one product of vectors."""
-    flat = x.reshape(-1)
-    return flat @ flat
+    return x.square().sum()
 
 
 def _patches(layer: Any, convolve: Any, x: Tensor) -> Tensor:
