@@ -315,24 +315,23 @@ def auto_mpg(inputs: int = 6) -> Split:
 def iris(features: tuple[str, ...] = ("sepal width", "petal width")) -> Split:
     """Three species of iris, 50 flowers each: ``x`` of ``[150, features]`` in cm, ``y`` of ``[150]``, 0 to 2.
 
-    The species are setosa, versicolor and virginica. Found and checked as described for :func:`mnist`, in the folder
-    ``iris``. The published file differs from Fisher's table in two flowers.
+    The species are setosa, versicolor and virginica. The table is Fisher's, as scikit-learn brings it; the one of the
+    UCI repository differs from it in two flowers.
 
     Raises
     ------
-    ValueError : an unknown feature; a file that is not the published one.
-    FileNotFoundError : the file is neither there nor to be fetched.
+    ValueError : an unknown feature.
 
-    Source: R. A. Fisher (1936), as in the UCI Machine Learning Repository.
+    Source: R. A. Fisher, "The use of multiple measurements in taxonomic problems" (1936).
     """
+    from sklearn.datasets import load_iris
+
     names = ("sepal length", "sepal width", "petal length", "petal width")
     for feature in features:
         checks.one_of("features", feature, names)
-    (file,) = downloads.fetch(downloads.IRIS).values()
-    flowers = [line.split(",") for line in file.read_text(encoding="utf-8").split()]
-    x = torch.tensor([[float(flower[names.index(feature)]) for feature in features] for flower in flowers])
-    species = sorted({flower[4] for flower in flowers})
-    return Split(x, torch.tensor([species.index(flower[4]) for flower in flowers]))
+    flowers = load_iris()
+    columns = [names.index(feature) for feature in features]
+    return Split(torch.from_numpy(flowers.data[:, columns]).float(), torch.from_numpy(flowers.target))
 
 
 def higgs() -> Split:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pooch
 
-__all__ = ["AUTO_MPG", "CIFAR10", "CIFAR10_SPRITES", "HIGGS", "IRIS", "MNIST", "Published", "fetch", "own"]
+__all__ = ["AUTO_MPG", "CIFAR10", "CIFAR10_SPRITES", "HIGGS", "MNIST", "Published", "fetch", "own"]
 
 VARIABLE = "THERMOLIB_DATA"
 #: Seconds to wait for an address before the next one is tried.
@@ -82,13 +82,6 @@ AUTO_MPG = Published(
     "auto_mpg",
     ("https://archive.ics.uci.edu/ml/machine-learning-databases/auto-mpg/",),
     {"auto-mpg.data": "48b830e11feee5572525f8f1691ddb9d38d3d7b7063edcd8fca672c2a5e17d8d"},
-)
-
-IRIS = Published(
-    "Iris",
-    "iris",
-    ("https://archive.ics.uci.edu/ml/machine-learning-databases/iris/",),
-    {"iris.data": "6f608b71a7317216319b4d27b4d9bc84e6abd734eda7872b71a458569e2656c0"},
 )
 
 #: A random part of the published file, which is too large to be fetched for it: there is no address.
