@@ -12,7 +12,8 @@ but for the amount of white space.
     A standard error is itself only known to 1/sqrt(2n): put 10 runs or more behind each.
 
 Without such a tag the outputs must be the same to the letter. A cell that shows claims needs no tag: it has
-``zscore=5``, and is compared claim by claim. The verdict of a ``number`` or an ``order`` follows from its numbers by a
+``zscore=5``, and is compared claim by claim; what its detail says without an error bar explains the verdict and is not
+compared. The verdict of a ``number`` or an ``order`` follows from its numbers by a
 sharp rule, and next to the edge two runs that agree may fall on its two sides: there the numbers decide. The tolerances
 may be combined; ``atol`` then also widens the ± rule.
 """
@@ -58,14 +59,14 @@ def tolerance(tags: list[str], shows_claims: bool = False) -> Tolerance:
     return Tolerance(**said)
 
 
-def difference(reference: str, new: str, within: Tolerance) -> str:
-    """What differs between two texts, in one line; empty where they agree."""
+def difference(reference: str, new: str, within: Tolerance, plain: bool = True) -> str:
+    """What differs between two texts, in one line; empty where they agree. Numbers without ± count if ``plain``."""
     if within.exact:
         return "" if reference == new else "the text differs, and the cell has no tag that allows it to"
     if _words(reference) != _words(new):
         return "the text between the numbers differs"
     for old, now in zip(QUANTITY.finditer(reference), QUANTITY.finditer(new), strict=True):
-        if problem := _disagreement(old, now, within):
+        if (plain or old[2]) and (problem := _disagreement(old, now, within)):
             return problem
     return ""
 
@@ -82,7 +83,8 @@ def claims_difference(reference: dict[str, Any], new: dict[str, Any], within: To
             if before["rule"] == after["rule"] and decided_by_numbers:
                 continue
             exactly = field not in ("ours", "detail")
-            if problem := difference(before[field], after[field], Tolerance() if exactly else within):
+            allowed = Tolerance() if exactly else within
+            if problem := difference(before[field], after[field], allowed, plain=field != "detail"):
                 return f"claim {name!r}, {field}: {problem}: {after[field]!r} instead of {before[field]!r}"
     return ""
 
