@@ -8,7 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from book.tools import chapters, scoreboard
-from thermolib import claims
+from thermolib import batch, claims
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_the_scoreboard_shows_every_claim_of_every_chapter(html, pages):
     stored = [
         (md.stem, row)
         for md in chapters.find()
-        for record in scoreboard.collect(md.with_suffix(".ipynb"))
+        for record in batch.claimed(md.with_suffix(".ipynb"))
         for row in record["claims"]
     ]
     assert stored, "no chapter makes a claim"

@@ -20,7 +20,7 @@ def test_a_batch_is_recorded(project):
     text = (project / "results" / "thirty" / "at_paper_scale.txt").read_text()
     assert "parameters steps = 30" in text and "seed       3" in text and text.endswith(printed + "\n")
     assert json.loads((project / "results" / "times.json").read_text())[0]["replica_steps"] == 60
-    assert abs(times.wall([run]) - times.note(run)["seconds"]) < 0.01
+    assert abs(times.wall([run]) - batch.note(run.out)["seconds"]) < 0.01
 
 
 def test_the_table_compares_what_it_can():

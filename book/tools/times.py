@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import nbformat
 
@@ -27,11 +26,6 @@ from thermolib.batch import Run
 RESULTS = chapters.ROOT / "results"
 SLICE_SECONDS = 2.0
 TOLERANCE = re.compile(r"record|(zscore|rtol|atol)=.*")
-
-
-def note(run: Run) -> dict[str, Any]:
-    """What a run that is done says about itself."""
-    return nbformat.read(run.out, as_version=4).metadata["thermolib"]
 
 
 def spent(run: Run) -> list[costs.Cost]:
@@ -117,7 +111,7 @@ def printed(run: Run) -> str:
 def record(runs: list[Run], summary: str, folder: Path) -> None:
     """Write what the runs print, and the summary, to ``folder`` with their provenance."""
     for run in runs:
-        made = note(run)
+        made = batch.note(run.out)
         head = {
             "chapter": run.chapter.stem,
             "parameters": "; ".join(f"{k} = {v}" for k, v in run.parameters.items()) or "as in the chapter",
@@ -141,9 +135,9 @@ def _line(name: str, value: str) -> str:
 
 def wall(runs: list[Run]) -> float:
     """Seconds from the start of the first run to the end of the last."""
-    starts = [datetime.datetime.strptime(note(run)["started"], "%Y-%m-%d %H:%M:%S UTC").timestamp() for run in runs]
-    ends = [start + note(run)["seconds"] for start, run in zip(starts, runs, strict=True)]
-    return max(ends) - min(starts)
+    notes = [batch.note(run.out) for run in runs]
+    starts = [datetime.datetime.strptime(made["started"], "%Y-%m-%d %H:%M:%S UTC").timestamp() for made in notes]
+    return max(start + made["seconds"] for start, made in zip(starts, notes, strict=True)) - min(starts)
 
 
 def main() -> None:
@@ -161,7 +155,7 @@ def main() -> None:
     kinds = sorted({kind for row in rows if (kind := _kind(row))})
     slices = {kind: slice_of_papers_way(*kind) for kind in kinds}
     each = ", ".join(f"{1e6 * s:.0f} µs (2-{hidden}-1, batch {size})" for (hidden, size), s in slices.items())
-    alone = sum(note(run)["seconds"] for run in runs)
+    alone = sum(batch.note(run.out)["seconds"] for run in runs)
     here = batch.provenance(chapters.ROOT)
     summary = "\n".join(
         [
