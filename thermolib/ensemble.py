@@ -101,8 +101,8 @@ class Ensemble:
         rows = []
         for number, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True)):
             if name in constants:
-                size = torch.Size(shape).numel()
-                rows.append(torch.full((len(self), size), constants[name], dtype=self.dtype, device=self.device))
+                row = torch.full(shape, constants[name], dtype=self.dtype, device=self.device)
+                rows.append(row.reshape(1, -1).expand(len(self), -1))
                 continue
 
             def draw(kind: str, number: int = number) -> init.Draw:
