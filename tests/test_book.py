@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from book.tools import again, chapters, scoreboard
+from book.tools import again, chapters, reproduction, scoreboard
 from thermolib import batch, claims
 
 
@@ -85,6 +85,16 @@ def test_a_broken_link_would_be_noticed(tmp_path):
 def test_every_chapter_is_in_the_table_of_contents():
     listed = scoreboard.in_order(chapters.ROOT / "_toc.yml")
     assert sorted(listed) == sorted(path.stem for path in chapters.find())
+
+
+def test_the_record_shows_every_chapter_and_every_verdict_at_its_scale(html, pages):
+    chapters_of, by_scale = pages[html / "book" / "reproduction.html"].select("table.reproduction, table.by-scale")
+    rows = {row.a["href"]: [cell.text.strip() for cell in row.select("td")] for row in chapters_of.select("tbody tr")}
+    assert rows.keys() == {f"../notebooks/{md.stem}.html" for md in chapters.find()}
+    assert all(int(cells[1]) > 0 for cells in rows.values()), "a chapter of which nothing is compared"
+    shown = {row.a["href"]: row.select("td")[2].text for row in by_scale.select("tbody tr")}
+    for name, chapter, claim in reproduction.recorded(chapters.ROOT / "results"):
+        assert f"{claim['verdict']} ({name})" in shown[f"../notebooks/{chapter}.html#claim-{claim['id']}"]
 
 
 def test_the_scoreboard_shows_every_claim_of_every_chapter(html, pages):

@@ -2,6 +2,7 @@
 
 A *run* is a chapter with parameters; a *batch* is a YAML file that lists runs::
 
+    include: [paper-1]                        # the runs of batches/paper-1.yaml, which keep their own folder
     runs:
       - chapter: langevin_splittings          # the stem of a file in notebooks/
         parameters: {seeds: 16}               # what differs from the chapter's cell tagged `parameters`
@@ -194,7 +195,7 @@ def _file_name(stem: str, parameters: dict[str, Any]) -> str:
 
 
 def load(path: str | Path) -> list[Run]:
-    """The runs of a batch, ``batches/NAME.yaml``; they write to ``runs/NAME/``.
+    """The runs of a batch, ``batches/NAME.yaml``, which write to ``runs/NAME/``, and of the batches it includes.
 
     Raises ValueError, before anything runs, for a file that is not a batch, an unknown key, chapter or parameter, a
     value of another kind, and two runs of one name.
@@ -207,14 +208,17 @@ def load(path: str | Path) -> list[Run]:
         there = ", ".join(f"batches/{p.name}" for p in sorted((Path.cwd() / "batches").glob("*.yaml"))) or "none"
         raise ValueError(f"there is no batch {str(path.name)!r}; there are: {there}")
     try:
-        items = yaml.safe_load(path.read_text())["runs"]
-        runs = [run for item in items for run in _runs(item, root, root / "runs" / path.stem)]
+        said = yaml.safe_load(path.read_text())
+        if unknown := sorted(set(said) - {"include", "runs"}):
+            raise ValueError(f"it says {unknown[0]!r}, which is not known; known: include, runs")
+        runs = [run for name in said.get("include", []) for run in load(path.with_name(f"{name}.yaml"))]
+        runs += [run for item in said["runs"] for run in _runs(item, root, root / "runs" / path.stem)]
     except (yaml.YAMLError, TypeError, KeyError) as error:
         raise ValueError(f"{path.name} is no batch, a list called runs: {' '.join(str(error).split())}") from None
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
-    names = [run.name for run in runs]
-    if twice := [name for name in names if names.count(name) > 1]:
+    places = [run.out for run in runs]
+    if twice := [place.stem for place in places if places.count(place) > 1]:
         raise ValueError(f"{path.name}: two runs are called {twice[0]!r}; give each a name of its own")
     return runs
 
@@ -391,14 +395,17 @@ def sweep(runs: Sequence[Run]) -> list[Path]:
 
 @contextlib.contextmanager
 def locked(runs: Sequence[Run]) -> Iterator[None]:
-    """Keep these runs of one folder to this process. Raises ValueError where another is at one of them."""
-    folder = runs[0].out.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
+    """Keep these runs to this process. Raises ValueError where another is at one of them."""
+    with contextlib.ExitStack() as stack:
+        files = {}
         for run in runs:
+            folder = run.out.parent
+            if folder not in files:
+                folder.mkdir(parents=True, exist_ok=True)
+                files[folder] = stack.enter_context((folder / ".lock").open("a"))
             place = int(hashlib.sha256(run.name.encode()).hexdigest()[:15], 16)  # a byte of its own for each run
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                fcntl.lockf(files[folder], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
             except OSError:
                 raise ValueError(f"another process is running {run.name} of {folder}: wait for it or stop it") from None
         yield
