@@ -22,7 +22,8 @@ def pages(html):
 
 def test_every_chapter_and_page_is_there(html):
     expected = ["index", "search", "genindex"]
-    expected += [f"book/{path.stem}" for path in (chapters.ROOT / "book").glob("*.md")]
+    written = (chapters.ROOT / "book").rglob("*.md")
+    expected += [str(path.relative_to(chapters.ROOT).with_suffix("")) for path in written]
     expected += [f"notebooks/{path.stem}" for path in chapters.find()]
     assert [name for name in expected if not (html / f"{name}.html").is_file()] == []
 

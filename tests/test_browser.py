@@ -5,6 +5,8 @@ The pictures that are taken on the way are in ``_build/screenshots``.
 
 import functools
 import io
+import json
+import re
 import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from book.tools import build, chapters
+from book.tools import build, chapters, touch
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (Debian's package: chromium)")
@@ -76,7 +78,8 @@ def visit(browser, address):
 
 
 def pages() -> list[str]:
-    return [f"book/{p.stem}.html" for p in sorted((chapters.ROOT / "book").glob("*.md"))] + [
+    written = sorted((chapters.ROOT / "book").rglob("*.md"))
+    return [str(p.relative_to(chapters.ROOT).with_suffix(".html")) for p in written] + [
         f"notebooks/{p.stem}.html" for p in chapters.find()
     ]
 
@@ -189,3 +192,27 @@ def test_claims_become_cards_on_a_phone(visit):
     assert row.evaluate("r => getComputedStyle(r).display") == "block"
     row.scroll_into_view_if_needed()
     shoot(page, "phone-claims")
+
+
+def test_every_slider_moves_its_figure(visit):
+    page = visit("book/touch.html")
+    figures = page.locator("figure.touch")
+    assert figures.count() == len(touch.FIGURES)
+    for i in range(figures.count()):
+        figure = figures.nth(i)
+        slider, panels, caption = figure.locator("input"), figure.locator(".panels"), figure.locator("figcaption")
+        assert panels.get_attribute("role") == "img" and panels.get_attribute("aria-label")
+        seen = []
+        for key in ("Home", "ArrowRight", "End"):
+            slider.press(key)
+            seen.append((panels.inner_html(), caption.inner_text(), slider.get_attribute("aria-valuetext")))
+        assert len(set(seen)) == 3 and len({drawn for drawn, _, _ in seen}) == 3
+        numbers = re.sub('href="[^"]*"', "", "".join(drawn for drawn, _, _ in seen))  # not in the pictures
+        assert not re.search("NaN|undefined|null", numbers)
+
+
+def test_figures_with_a_slider_are_small_and_come_out_the_same():
+    stored = {path.stem: path.read_bytes() for path in touch.FOLDER.iterdir()}
+    assert sorted(stored) == sorted(touch.FIGURES)
+    assert [name for name, text in stored.items() if len(text) > 300_000] == []
+    assert json.loads(stored["oscillator"]) == touch.plain(touch.FIGURES["oscillator"]())
