@@ -21,6 +21,7 @@ help:
 	@echo "make book        build the book from the stored outputs of its chapters and print the page to open"
 	@echo "make pdf         the same book as one PDF, printed by Chromium"
 	@echo "make test        everything that CI checks: style, types, units, every chapter, the book in a browser"
+	@echo "                 (RECORD=1 keeps the times and outcomes for the record of reproduction)"
 	@echo "make reproduce   execute every chapter afresh into runs/ and build the book that shows those runs"
 	@echo "make chapters    execute the chapters and rewrite their stored outputs (NAME=stem for one of them)"
 	@echo "make paper-1     every figure of the first paper at its own scale, with times (RECORD=1 keeps the numbers)"
@@ -45,6 +46,7 @@ pdf: $(STAMP)
 
 test: $(STAMP)
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=15
+	@$(if $(RECORD),cp runs/compared.json results/compared.json)
 
 reproduce: $(STAMP)
 	@$(BIN)/thermolib run batches/default.yaml

@@ -6,12 +6,11 @@ import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from book.tools import again, chapters, scoreboard
-from thermolib import claims
+from book.tools import again, chapters, reproduction, scoreboard
+from thermolib import batch, claims
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +87,23 @@ def test_every_chapter_is_in_the_table_of_contents():
     assert sorted(listed) == sorted(path.stem for path in chapters.find())
 
 
+def test_the_record_shows_every_chapter_and_every_verdict_at_its_scale(html, pages):
+    chapters_of, by_scale = pages[html / "book" / "reproduction.html"].select("table.reproduction, table.by-scale")
+    rows = {row.a["href"]: [cell.text.strip() for cell in row.select("td")] for row in chapters_of.select("tbody tr")}
+    assert rows.keys() == {f"../notebooks/{md.stem}.html" for md in chapters.find()}
+    assert all(int(cells[1]) > 0 for cells in rows.values()), "a chapter of which nothing is compared"
+    shown = {row.a["href"]: row.select("td")[2].text for row in by_scale.select("tbody tr")}
+    for name, chapter, claim in reproduction.recorded(chapters.ROOT / "results"):
+        assert f"{claim['verdict']} ({name})" in shown[f"../notebooks/{chapter}.html#claim-{claim['id']}"]
+
+
 def test_the_scoreboard_shows_every_claim_of_every_chapter(html, pages):
     board = pages[html / "book" / "scoreboard.html"]
     rows = board.select("table.claims tbody tr")
     stored = [
         (md.stem, row)
         for md in chapters.find()
-        for record in scoreboard.collect(md.with_suffix(".ipynb"))
+        for record in batch.claimed(md.with_suffix(".ipynb"))
         for row in record["claims"]
     ]
     assert stored, "no chapter makes a claim"
@@ -113,8 +122,19 @@ def test_each_chapter_says_how_to_run_it_again(html, pages):
         box = pages[html / "notebooks" / f"{md.stem}.html"].select_one(".rerun")
         assert box.select_one("pre").text.strip() == f".venv/bin/thermolib run notebooks/{md.stem}"
         assert box.select_one("a[download]")["href"].endswith(f"/{md.stem}.ipynb")
-        took = nbformat.read(md.with_suffix(".ipynb"), 4).metadata.get("thermolib", {}).get("seconds")
+        took = again.took(chapters.ROOT, md.stem)
         assert not took or f"about {again.duration(took)} on one core" in box.text
+
+
+def test_the_time_of_a_chapter_is_the_recorded_one(tmp_path):
+    for folder in ("notebooks", "results"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "notebooks" / "a.ipynb").write_text('{"metadata": {}}')
+    assert again.took(tmp_path, "a") == 0
+    (tmp_path / "results" / "compared.json").write_text('{"a": {"seconds": 84}}')
+    assert again.took(tmp_path, "a") == 84
+    (tmp_path / "notebooks" / "a.ipynb").write_text('{"metadata": {"thermolib": {"seconds": 12.5}}}')
+    assert again.took(tmp_path, "a") == 12.5
 
 
 def test_the_pages_follow_the_papers(html, pages):

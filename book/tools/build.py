@@ -46,12 +46,14 @@ def build(source: Path = ROOT, builder: str = "html") -> Path:
     before, there = digest(), HTML.with_name(builder)
     for old in (there, ROOT / "_build" / ".doctrees"):
         shutil.rmtree(old, ignore_errors=True)
+    # extensions import each other, and the library, from here
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
     done = subprocess.run(
         [*command, "--path-output", str(ROOT), "--builder", builder, "--all", "-W", "-n", "--keep-going", "-q"],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        env=os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
     )
     if done.returncode:
         shutil.rmtree(there, ignore_errors=True)  # half a book must not be mistaken for one

@@ -17,17 +17,9 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from thermolib import claims
+from thermolib import batch, claims
 
 TABLE = re.compile(r"^\| (?:where \| what \| decided by|printed \| should be) \|\n(?:\|.*\|(?:\n|$))+", re.M)
-
-
-def collect(ipynb: Path) -> list[dict[str, Any]]:
-    """The claims that a chapter shows; one record for each ``Claims`` object."""
-    cells = json.loads(ipynb.read_text(encoding="utf-8"))["cells"]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
-    return [record for page in pages if (record := claims.read(page))]
 
 
 def in_order(toc: Path) -> list[str]:
@@ -61,7 +53,7 @@ class Scoreboard(SphinxDirective):
         for stem in in_order(source / "_toc.yml"):
             ipynb = source / "notebooks" / f"{stem}.ipynb"
             self.env.note_dependency(str(ipynb))
-            for record in collect(ipynb):
+            for record in batch.claimed(ipynb):
                 if record["chapter"] != stem:
                     raise self.error(f"{ipynb.name} shows claims of the chapter {record['chapter']!r}, not its own")
                 by_paper[record["paper"]].append((stem, record))
@@ -90,7 +82,7 @@ class Errata(SphinxDirective):
         for stem in in_order(source / "_toc.yml"):
             ipynb = source / "notebooks" / f"{stem}.ipynb"
             self.env.note_dependency(str(ipynb))
-            found, records = tables(ipynb), collect(ipynb)
+            found, records = tables(ipynb), batch.claimed(ipynb)
             if not found:
                 continue
             if not records:
