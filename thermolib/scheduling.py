@@ -176,7 +176,10 @@ def _local(workers: int) -> Any:
 
     return SpecCluster(
         workers={i: {"cls": Nanny, "options": options(i)} for i in range(workers)},
-        scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
+        scheduler={
+            "cls": Scheduler,
+            "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
+        },
         silence_logs=logging.ERROR,
     )
 
