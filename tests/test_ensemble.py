@@ -81,6 +81,27 @@ def test_initialisers():
     assert not runs(1, init=tl.init.zeros()).q.any()
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        tl.models.Recurrent(2, 16),
+        tl.models.Recurrent(2, 16, "gru"),
+        torch.nn.GRU(2, 16),
+        torch.nn.LSTMCell(2, 16),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_recurrent_layers_begin_as_pytorchs(layer):
+    """All parameters uniform on 1/4 either way, within 5 standard errors of 30,000 and more numbers; the matrices have
+    other numbers of inputs, 2 and 16, and one over the root of the number of elements would be far too small."""
+    ensemble = tl.Ensemble(layer, 2000, seed=3)
+    for name, values in ensemble.named(ensemble.q).items():
+        assert values.abs().max() <= 0.25, name
+        variance, error = 1 / 48, 0.02 / values.numel() ** 0.5  # Var u^2 = (1/4)^4 (1/5 - 1/9), root 0.0186
+        assert abs(values.square().mean() - variance) < 5 * error, name
+        assert dict(layer.named_parameters())[name].abs().max() <= 0.25, name
+
+
 def test_normalisations_begin_with_one_and_zero():
     module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.GroupNorm(1, 4), torch.nn.LayerNorm(4))
     ensemble = tl.Ensemble(module, 2, device="cpu")

@@ -12,11 +12,13 @@ from torch.func import functional_call, grad, vmap
 
 from thermolib import checks, init, noise
 from thermolib.datasets import Split, Splits
+from thermolib.models import Recurrent
 from thermolib.signals import Listener
 
 __all__ = ["Batch", "Ensemble"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+_RECURRENT = (Recurrent, nn.RNNBase, nn.RNNCellBase)
 _NORMALISATIONS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 
@@ -29,7 +31,8 @@ class Ensemble:
     replicas : how many, or the numbers of the replicas. A replica's number is its place in the noise, so that
         ``replicas=[7]`` is the eighth row of ``replicas=8``.
     init : an initialiser of :mod:`thermolib.init`. If not given, PyTorch's default for linear layers and convolutions,
-        and for normalisations, which begin with scales of one and shifts of zero.
+        for recurrent layers, whose parameters are all uniform within one over the root of the number of hidden
+        neurons, and for normalisations, which begin with scales of one and shifts of zero.
     seed : of initial parameters and of the noise and minibatches in training, 0 to 2**32 - 1.
     device : the GPU if there is one and none is named.
     dtype : of the parameters.
@@ -93,6 +96,10 @@ class Ensemble:
             if initialiser is None and isinstance(module, _NORMALISATIONS):
                 for name, _ in module.named_parameters(prefix=prefix, recurse=False):
                     constants[name] = float(name.endswith("weight"))
+            if isinstance(module, _RECURRENT):  # all of their parameters start alike
+                hidden = module.hidden if isinstance(module, Recurrent) else module.hidden_size
+                for name, _ in module.named_parameters(prefix=prefix, recurse=False):
+                    fans[name] = int(hidden)
             weight = getattr(module, "weight", None)
             if isinstance(weight, nn.Parameter) and weight.ndim > 1:
                 for name, _ in module.named_parameters(prefix=prefix, recurse=False):
