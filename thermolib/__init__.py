@@ -14,6 +14,7 @@ from thermolib import (
     optim,
     plots,
     progressive,
+    tuning,
 )
 from thermolib.costs import Costs
 from thermolib.ensemble import Ensemble
@@ -75,4 +76,5 @@ __all__ = [
     "progressive",
     "simulate",
     "train",
+    "tuning",
 ]

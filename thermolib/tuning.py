@@ -176,7 +176,16 @@ def calibration_error(probability: Tensor, target: Tensor, bins: int = 10) -> Te
     return apart.scatter_add(-1, number, right - confidence).abs().sum(-1) / confidence.shape[-1]
 
 
-def repeated(setting: Mapping[str, float], size: str, factors: Sequence[float], each: Sequence[int]) -> dict[str, Tensor]:
-    """One setting at several step sizes, as one value per replica: ``each[i]`` replicas with ``factors[i]`` times it."""
+def repeated(
+    setting: Mapping[str, float], size: str, factors: Sequence[float], each: Sequence[int]
+) -> dict[str, Tensor]:
+    """One setting at several step sizes, as one value per replica: ``each[i]`` replicas have ``factors[i]`` times it.
+
+    Parameters
+    ----------
+    setting : hyperparameter to its value, as :func:`best` returns it.
+    size : the hyperparameter that is the step size.
+    factors, each : multiples of it, and how many replicas have them.
+    """
     factor = torch.tensor(factors, dtype=torch.float32).repeat_interleave(torch.tensor(each))
     return {name: value * (factor if name == size else torch.ones_like(factor)) for name, value in setting.items()}

@@ -1,0 +1,124 @@
+"""The comparison of methods: every method gets its budget, its trials, and a fair reading of what came out."""
+
+import math
+
+import pytest
+import torch
+
+import thermolib as tl
+from thermolib import tuning
+
+RANGES = {
+    "SGD": {"step_size": (0.01, 1.0)},
+    "momentum": {"lr": (0.001, 0.1), "forgotten": (0.05, 0.5)},
+    "Adam": {"step_size": (0.001, 0.1)},
+    "SGLD": {"step_size": (0.01, 1.0), "temperature": (1e-6, 1e-3)},
+    "BAOAB": {"step_size": (0.1, 1.0), "friction": (0.1, 10.0), "temperature": (1e-6, 1e-3)},
+    "LOL": {"step_size": (0.1, 1.0), "friction": (0.1, 10.0), "temperature": (1e-6, 1e-3)},
+    "AdLaLa": {"step_size": (0.1, 0.3), "temperature": (1e-5, 1e-3), "noise": (0.01, 0.1)},
+    "CoolMomentum": {"lr": (0.001, 0.1), "forgotten": (0.01, 0.1)},
+    "aMC": {"step_size": (0.001, 0.1), "mean_rate": (0.001, 0.1), "patience": (10.0, 100.0)},
+    "Nosé-Hoover": {"step_size": (0.01, 0.1), "temperature": (1e-6, 1e-3), "masses": (0.1, 10.0)},
+}
+
+
+class Counting:
+    """How many gradients and how many losses a run of an integrator evaluates."""
+
+    def __init__(self, fixed):
+        self.fixed, self.forces, self.losses = fixed, 0, 0
+
+    def force(self, q):
+        self.forces += 1
+        return -q
+
+    def loss(self, q):
+        self.losses += 1
+        return q.square().sum(1) / 2
+
+
+@pytest.mark.parametrize("minibatches", [False, True])
+@pytest.mark.parametrize("name", tuning.METHODS)
+def test_every_method_spends_the_same_budget(name, minibatches):
+    """A gradient counts as three losses; no run costs more than its budget, or as much as a step less."""
+    gradients, method = 40, tuning.METHODS[name]
+    steps = method.steps(gradients, minibatches)
+    settings = {n: v[0] for n, v in tuning.trials(RANGES[name], 1).items()}
+    law = method.make(steps, **settings).bind({"hidden.weight": 4, "output.weight": 2})
+    q = torch.ones(1, 6)
+    potential, key = Counting(fixed=not minibatches), tl.noise.key(0, 1)
+    state = law.init(q)
+    for step in range(steps):
+        state = law.enter(state, potential, key) if step == 0 else law.step(state, potential, key.at(later=step))
+    spent = tuning.GRADIENT * potential.forces + potential.losses
+    assert tuning.GRADIENT * (gradients - 2) < spent <= tuning.GRADIENT * gradients
+
+
+@pytest.mark.parametrize("name", tuning.METHODS)
+def test_all_trials_of_a_method_are_one_ensemble(name):
+    data = tl.datasets.spirals(turns=1, train=40, test=40)
+    method, tried = tuning.METHODS[name], tuning.trials(RANGES[name], 3)
+    nets = tl.Ensemble(tl.models.shlp(2, 5), 3, seed=1, device="cpu")
+    history = tl.train(nets, method.make(5, **tried), data, loss=tl.losses.bce, batch_size=10, steps=5, compile=False)
+    assert method.size in tried
+    assert len(history.last) == 3 and history.last["diverged"].isna().all()
+
+
+def test_trials_fill_each_range_evenly_in_its_logarithm():
+    low, high, number = 1e-4, 1.0, 512
+    found = tuning.trials({"a": (low, high), "b": (1.0, 2.0)}, number, seed=3)
+    for values, bounds in ((found["a"], (low, high)), (found["b"], (1.0, 2.0))):
+        assert values.shape == (number,)
+        place = (values.double().log() - math.log(bounds[0])) / math.log(bounds[1] / bounds[0])
+        counts = torch.histc(place, 8, 0, 1)
+        assert (counts - number / 8).abs().max() <= 4
+    apart = torch.histogramdd(torch.stack([found["a"].log(), found["b"].log()], 1), 4).hist
+    assert (apart - number / 16).abs().max() <= 8, "the two ranges are not filled together"
+    assert torch.equal(found["a"], tuning.trials({"a": (low, high), "b": (1.0, 2.0)}, number, seed=3)["a"])
+    assert not torch.equal(found["a"], tuning.trials({"a": (low, high), "b": (1.0, 2.0)}, number, seed=4)["a"])
+
+
+def test_the_best_trial_is_that_of_the_highest_mean_and_none_that_diverged():
+    found = {"a": torch.tensor([1.0, 2.0, 3.0])}
+    assert tuning.best(found, [[0.0, 0.9], [0.5, 0.6], [9.0, math.nan]]) == {"a": 2.0}
+    with pytest.raises(ValueError, match=r"\[3, runs\]"):
+        tuning.best(found, [[0.0, 1.0]])
+    with pytest.raises(ValueError, match="no trial"):
+        tuning.best(found, [[math.nan]] * 3)
+
+
+def test_repeated_changes_the_step_size_and_nothing_else():
+    found = tuning.repeated({"lr": 0.1, "rho": 0.9}, "lr", [1.0, 4.0], [2, 1])
+    torch.testing.assert_close(found["lr"], torch.tensor([0.1, 0.1, 0.4]))
+    torch.testing.assert_close(found["rho"], torch.full((3,), 0.9))
+
+
+def test_calibration_error_of_classifiers_that_know_how_sure_they_are_and_of_one_that_does_not():
+    n = 200_000
+    p = tl.noise.key(1, 1).uniform(1, n)[0]
+    y = (tl.noise.key(2, 1).uniform(1, n)[0] < p).long()
+    # each of ten bins has n/10 points, whose share of right answers has the standard deviation of sqrt(pq/(n/10))
+    bound = 5 * 0.5 / math.sqrt(n / 10)
+    overconfident = torch.where(p > 0.5, 1.0, 0.0)
+    errors = tuning.calibration_error(torch.stack([p, overconfident]), y)
+    assert errors[0] < bound
+    # it is sure, and right in the mean of max(p, 1 - p), three quarters
+    assert abs(float(errors[1]) - 0.25) < bound
+    both = tuning.calibration_error(torch.stack([1 - p, p], -1)[None], y)
+    torch.testing.assert_close(both[0], errors[0])
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (lambda: tuning.trials({}, 3), "ranges="),
+        (lambda: tuning.trials({"a": (1.0, 1.0)}, 3), "must rise"),
+        (lambda: tuning.trials({"a": (0.0, 1.0)}, 3), "above zero"),
+        (lambda: tuning.trials({"a": (0.1, 1.0)}, 0), "number=0"),
+        (lambda: tuning.METHODS["aMC"].steps(0, True), "gradients=0"),
+        (lambda: tuning.calibration_error(torch.tensor([[1.5]]), torch.tensor([1])), "between 0 and 1"),
+    ],
+)
+def test_bad_input_is_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
