@@ -20,6 +20,7 @@ export PYTHONPATH := $(CURDIR)/book/tools/site$(if $(PYTHONPATH),:$(PYTHONPATH))
 help:
 	@echo "make book        build the book from the stored outputs of its chapters and print the page to open"
 	@echo "make test        everything that CI checks: style, types, units, every chapter, the book in a browser"
+	@echo "                 (RECORD=1 keeps the times and outcomes for the record of reproduction)"
 	@echo "make reproduce   execute every chapter afresh into runs/ and build the book that shows those runs"
 	@echo "make chapters    execute the chapters and rewrite their stored outputs (NAME=stem for one of them)"
 	@echo "make paper-1     every figure of the first paper at its own scale, with times (RECORD=1 keeps the numbers)"
@@ -41,6 +42,7 @@ book: $(STAMP)
 
 test: $(STAMP)
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=15
+	@$(if $(RECORD),cp runs/compared.json results/compared.json)
 
 reproduce: $(STAMP)
 	@$(BIN)/thermolib run batches/default.yaml

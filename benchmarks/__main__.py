@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import images, large_step, momentum_step, monte_carlo, papers_way, scaling, simmering
-from benchmarks.provenance import provenance
-from benchmarks.timing import Row
+from benchmarks.timing import Row, signed
 from thermolib import compiled
 
 ALL = (papers_way, scaling, large_step, momentum_step, images, monte_carlo, simmering)
@@ -39,7 +38,7 @@ def main() -> None:
     for module in ALL:
         print(f"{module.__name__}: {module.__doc__.splitlines()[0]}", file=sys.stderr, flush=True)
         rows += module.run()
-    text = "\n".join([table(rows), "", *provenance()])
+    text = signed(table(rows))
     print(text)
     if record:
         RECORD.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ class Given:
         self._force = force
 
     def loss(self, q: Tensor) -> Tensor:
-        raise NotImplementedError
+        raise TypeError("only the force of this potential is known")
 
     def force(self, q: Tensor) -> Tensor:
         return self._force

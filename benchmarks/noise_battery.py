@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.provenance import provenance
+from benchmarks.timing import signed
 from thermolib import noise
 
 COORDINATES = ("seed", "replica", "step", "draw", "index")
@@ -76,7 +76,7 @@ def main() -> None:
     if "--record" in sys.argv[1:]:
         RECORD.parent.mkdir(parents=True, exist_ok=True)
         title = f"SmallCrush (TestU01) on Philox4x32, {noise.ROUNDS} rounds, as keyed and counted by thermolib.noise"
-        RECORD.write_text("\n".join([title, "", *lines, "", *provenance()]) + "\n", encoding="utf-8")
+        RECORD.write_text(signed("\n".join([title, "", *lines])) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

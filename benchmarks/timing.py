@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Row", "Times", "interleaved", "ratio"]
+from thermolib.provenance import provenance
+
+__all__ = ["Row", "Times", "interleaved", "ratio", "signed"]
 
 
 @dataclass
@@ -56,3 +58,8 @@ def interleaved(works: Sequence[Callable[[], object]], items: Sequence[int], rep
 def ratio(slow: Times, fast: Times) -> float:
     """How many times as fast: the median over the repeats of the ratio within a repeat."""
     return statistics.median(a / b for a, b in zip(slow.each, fast.each, strict=True))
+
+
+def signed(text: str) -> str:
+    """A record, and below it where it comes from."""
+    return "\n".join([text, "", *(f"{name:<11}{value}" for name, value in provenance("numpy").items())])

@@ -3,14 +3,22 @@
 It lies beside the chapters, so that it also holds when one of them is tested alone: ``pytest notebooks/NAME.ipynb``.
 """
 
+import datetime
 import functools
+import json
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
 from book.tools import compare
-from thermolib import claims, datasets
+from thermolib import batch, claims, datasets
+
+ROOT = Path(__file__).resolve().parents[1]
+#: What the last comparison of each chapter took and gave; `make test RECORD=1` keeps it in results/.
+COMPARED = ROOT / "runs" / "compared.json"
 
 
 def compare_outputs(self, test, ref, skip_compare=None):
@@ -70,3 +78,28 @@ def pytest_runtest_setup(item):
                 pytest.skip(reason)
     if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
         pytest.fail("this cell was never run, so there is nothing to compare with: run make chapters", pytrace=False)
+
+
+_reports = defaultdict(list)
+
+
+def pytest_runtest_logreport(report):
+    file, _, cell = report.nodeid.partition("::")
+    if file.startswith("notebooks/") and cell:
+        _reports[Path(file).stem].append(report)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput") or not _reports:
+        return  # the process that gave the chapters to the workers hears of all of them
+    kept = json.loads(COMPARED.read_text()) if COMPARED.is_file() else {}
+    for stem, reports in _reports.items():
+        outcomes = {report.outcome for report in reports}
+        kept[stem] = {
+            "agrees": outcomes == {"passed"},
+            "seconds": round(sum(report.duration for report in reports)),
+            "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
+            **batch.provenance(ROOT),
+        }
+    COMPARED.parent.mkdir(exist_ok=True)
+    COMPARED.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")

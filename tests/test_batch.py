@@ -201,6 +201,19 @@ def test_every_batch_of_the_project_can_be_run(path):
     assert batch.load(path)
 
 
+def test_a_batch_includes_another_whose_runs_keep_their_folder(project):
+    path = write(project, "  - {chapter: quick, name: thirty}\n")
+    path.write_text("include: [one]\n" + path.read_text())
+    theirs, own = batch.load(path)
+    assert theirs == batch.load(project / "batches" / "one.yaml")[0]
+    assert (theirs.out.parent.name, own.out.parent.name) == ("one", path.stem) and theirs.name == own.name
+    outcomes, _ = run_quietly(path, workers=2)
+    assert [one.state for one in outcomes] == ["done", "done"] and theirs.out.is_file() and own.out.is_file()
+    path.write_text("include: [nothing]\nruns: []\n")
+    with pytest.raises(ValueError, match="there is no batch 'nothing"):
+        batch.load(path)
+
+
 def test_the_default_batch_has_every_chapter_as_it_stands():
     runs = batch.load(ROOT / "batches" / "default.yaml")
     assert {run.chapter for run in runs} == set(chapters.find()) and not any(run.parameters for run in runs)

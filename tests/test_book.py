@@ -1,14 +1,17 @@
 """The built book: its pages are there, nothing is loaded from elsewhere, and every link inside it leads somewhere."""
 
+import itertools
 import re
+import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from book.tools import chapters, scoreboard
-from thermolib import claims
+from book.tools import again, chapters, reproduction, scoreboard
+from thermolib import batch, claims
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +87,23 @@ def test_every_chapter_is_in_the_table_of_contents():
     assert sorted(listed) == sorted(path.stem for path in chapters.find())
 
 
+def test_the_record_shows_every_chapter_and_every_verdict_at_its_scale(html, pages):
+    chapters_of, by_scale = pages[html / "book" / "reproduction.html"].select("table.reproduction, table.by-scale")
+    rows = {row.a["href"]: [cell.text.strip() for cell in row.select("td")] for row in chapters_of.select("tbody tr")}
+    assert rows.keys() == {f"../notebooks/{md.stem}.html" for md in chapters.find()}
+    assert all(int(cells[1]) > 0 for cells in rows.values()), "a chapter of which nothing is compared"
+    shown = {row.a["href"]: row.select("td")[2].text for row in by_scale.select("tbody tr")}
+    for name, chapter, claim in reproduction.recorded(chapters.ROOT / "results"):
+        assert f"{claim['verdict']} ({name})" in shown[f"../notebooks/{chapter}.html#claim-{claim['id']}"]
+
+
 def test_the_scoreboard_shows_every_claim_of_every_chapter(html, pages):
     board = pages[html / "book" / "scoreboard.html"]
     rows = board.select("table.claims tbody tr")
     stored = [
         (md.stem, row)
         for md in chapters.find()
-        for record in scoreboard.collect(md.with_suffix(".ipynb"))
+        for record in batch.claimed(md.with_suffix(".ipynb"))
         for row in record["claims"]
     ]
     assert stored, "no chapter makes a claim"
@@ -102,3 +115,39 @@ def test_the_scoreboard_shows_every_claim_of_every_chapter(html, pages):
 def test_the_library_page_shows_public_names(html, pages):
     page = pages[html / "book" / "api.html"]
     assert page.find(id="thermolib.claims.Claims.number")
+
+
+def test_each_chapter_says_how_to_run_it_again(html, pages):
+    for md in chapters.find():
+        box = pages[html / "notebooks" / f"{md.stem}.html"].select_one(".rerun")
+        assert box.select_one("pre").text.strip() == f".venv/bin/thermolib run notebooks/{md.stem}"
+        assert box.select_one("a[download]")["href"].endswith(f"/{md.stem}.ipynb")
+        took = nbformat.read(md.with_suffix(".ipynb"), 4).metadata.get("thermolib", {}).get("seconds")
+        assert not took or f"about {again.duration(took)} on one core" in box.text
+
+
+def test_the_pages_follow_the_papers(html, pages):
+    for here, there in itertools.pairwise(scoreboard.in_order(chapters.ROOT / "_toc.yml")):
+        following = pages[html / "notebooks" / f"{here}.html"].select_one("a.right-next")
+        assert following["href"] == f"{there}.html"
+
+
+def test_where_a_chapter_runs_without_installing_anything(tmp_path, monkeypatch):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    monkeypatch.delenv("GITHUB_REF_NAME", raising=False)
+    assert again.repository(tmp_path) is None
+    assert again.links("retrofit", None) == {}
+    for command in ("init -q -b main", "remote add origin git@github.com:some-one/the.book.git"):
+        subprocess.run(["git", "-C", str(tmp_path), *command.split()], check=True)
+    assert again.repository(tmp_path) == ("some-one/the.book", "main")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "a/b")
+    assert again.links("retrofit", again.repository(tmp_path)) == {
+        "Binder": "https://mybinder.org/v2/gh/a/b/main?urlpath=lab/tree/notebooks/retrofit.ipynb",
+        "Colab": "https://colab.research.google.com/github/a/b/blob/main/notebooks/retrofit.ipynb",
+    }
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(3, "10 seconds"), (84, "80 seconds"), (200, "3 minutes"),
+                                               (9000, "2.5 hours")])  # fmt: skip
+def test_durations_are_said_as_a_reader_wants_them(seconds, said):
+    assert again.duration(seconds) == said

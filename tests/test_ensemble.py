@@ -79,3 +79,29 @@ def test_initialisers():
     for name, bound in (("hidden.weight", 2**-0.5), ("hidden.bias", 2**-0.5), ("output.weight", hidden**-0.5)):
         assert float(named[name].abs().max()) == pytest.approx(bound, rel=0.01)
     assert not runs(1, init=tl.init.zeros()).q.any()
+
+
+def test_normalisations_begin_with_one_and_zero():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.GroupNorm(1, 4), torch.nn.LayerNorm(4))
+    ensemble = tl.Ensemble(module, 2, device="cpu")
+    named = ensemble.named(ensemble.q)
+    for layer in "12":
+        assert bool((named[f"{layer}.weight"] == 1).all()) and not named[f"{layer}.bias"].any()
+    assert bool(named["0.weight"].any()) and not torch.equal(*named["0.weight"])
+    asked = tl.Ensemble(module, 2, tl.init.normal(0.1), device="cpu")
+    assert float(asked.named(asked.q)["1.weight"].abs().max()) < 0.6, "an initialiser that is asked for has all"
+
+
+def test_resnet18_is_torchvisions_with_layer_normalisation():
+    torchvision = pytest.importorskip("torchvision")
+    theirs = torchvision.models.resnet18(num_classes=10, norm_layer=lambda c: torch.nn.GroupNorm(1, c))
+    theirs.conv1 = torch.nn.Conv2d(1, 64, 7, 2, padding=3, bias=False)
+    ours = tl.models.resnet18()
+    assert sum(p.numel() for p in ours.parameters()) == 11_175_370
+    with torch.no_grad():
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            a.copy_(b)
+        x = torch.linspace(-1, 1, 2 * 28 * 28).reshape(2, 1, 28, 28)
+        assert torch.allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="width=0"):
+        tl.models.resnet18(width=0)

@@ -51,6 +51,8 @@ REFUSED = {
         lambda: tl.SGLD(0.1, -1.0),
         "temperature=-1.0 is not allowed: it must be at least 0 and finite",
     ),
+    "SGD clip": (lambda: tl.SGD(0.1, clip=0.0), "clip=0.0 is not allowed: it must be finite and above 0"),
+    "Adam clip": (lambda: tl.Adam(clip=-1.0), "clip=-1.0 is not allowed: it must be finite and above 0"),
     "Adam beta": (lambda: tl.Adam(beta1=1.0), "beta1=1.0 is not allowed: it must be at least 0 and below 1 and finite"),
     "a string": (langevin(step_size="0.1"), "step_size='0.1' is not allowed: it must be a number or one value per"),
     "nothing": (langevin(friction=None), "friction=None is not allowed: it must be a number or one value per replica"),

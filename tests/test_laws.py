@@ -303,6 +303,22 @@ def test_adam_is_pytorchs(values):
     assert not torch.allclose(expected, wrong, rtol=1e-3)
 
 
+@pytest.mark.parametrize("method", ["SGD", "Adam"])
+def test_a_longer_gradient_is_shortened(method):
+    """Row by row, as PyTorch clips that of a network (which adds 1e-6 to the length)."""
+    length = 0.5
+
+    def make(q):
+        optimizer = getattr(torch.optim, method)(q, lr=0.05)
+        optimizer.register_step_pre_hook(lambda *_: torch.nn.utils.clip_grad_norm_(q, length) and None)
+        return optimizer
+
+    law = {"SGD": tl.SGD, "Adam": tl.Adam}[method]
+    expected = torch_path(make)
+    assert torch.allclose(path(law(0.05, clip=length)), expected, rtol=1e-4)
+    assert not torch.allclose(path(law(0.05)), expected, rtol=1e-3)
+
+
 def test_oba_without_temperature_is_momentum_with_the_map_that_is_right():
     r"""With v = p/h the recursion is v <- c v + G, q <- q + h^2 v: momentum c and rate h^2, where c = exp(-gamma h).
 

@@ -189,6 +189,15 @@ def test_divergence_in_training_survives_resuming_and_workers():
 # The table, the bar, and simulate on a potential.
 
 
+@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=needs_compiler)])
+def test_numbers_too_small_to_matter_become_zero_and_the_callers_stay(compile):
+    momentum = tl.Momentum(0.1, 0.5)
+    start = tl.integrators.State(torch.ones(2, 1), torch.full((2, 1), 1e-36))
+    flat = tl.simulate(lambda q: 0 * q.sum(1), momentum, start, 10, compile=compile)
+    assert (flat.final.state.p == 0).all()
+    assert torch.full((), 1e-40) * 1 != 0
+
+
 def test_the_table_is_tidy():
     integrator = tl.Langevin("BAOAB", step_size=0.1, friction=torch.tensor([1.0, 10.0]), temperature=1e-3)
     observe = {"test accuracy": tl.observe.accuracy(DATA.test), "size": lambda state: state.q.square().sum(1)}

@@ -80,18 +80,21 @@ def slurm(project, monkeypatch):
         log.close()
 
 
-def test_a_killed_job_is_replaced_and_every_run_is_made(project, slurm):
-    profile = {
+def profile(project, folder):
+    return {
         "jobs": 2,
         "cores": 1,
         "processes": 1,
         "memory": "1GB",
-        "walltime": "00:20:00",
+        "walltime": "00:40:00",
         "interface": "lo",
-        "log_directory": str(slurm),
+        "log_directory": str(folder),
         "job_extra_directives": [f"--chdir={project}"],
     }
-    (project / "slurm.yaml").write_text(yaml.safe_dump(profile))
+
+
+def test_a_killed_job_is_replaced_and_every_run_is_made(project, slurm):
+    (project / "slurm.yaml").write_text(yaml.safe_dump(profile(project, slurm)))
     path = write(project, "  - {chapter: quick, parameters: {seconds: 3.0}, cross: {number: 1..6}}\n")
     began = time.monotonic()
     client = start("-m", "thermolib", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
@@ -103,3 +106,20 @@ def test_a_killed_job_is_replaced_and_every_run_is_made(project, slurm):
     assert client.returncode == 0 and "6 of 6 runs are done" in out, out
     assert all(made(project)[number] == 1 for number in finished)
     print(f"6 runs of 3 s on 2 jobs, one of them killed: {time.monotonic() - began:.0f} s")
+
+
+@pytest.mark.slow
+def test_two_hundred_short_runs(project, slurm):
+    """What a run costs beside its own work, from the first call to the last result."""
+    (project / "slurm.yaml").write_text(yaml.safe_dump(profile(project, slurm)))
+    path = write(project, "  - {chapter: quick, cross: {number: 100..299}}\n")
+    began = time.monotonic()
+    client = start("-m", "thermolib", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
+    out, _ = client.communicate(timeout=1800)
+    took = time.monotonic() - began
+    assert client.returncode == 0 and "200 of 200 runs are done" in out, out
+    assert set(made(project).values()) == {1}
+    inside = sum(batch.note(run.out)["seconds"] for run in batch.load(path))
+    print(f"200 runs through Slurm, 2 jobs at once: {took:.0f} s, {200 / took:.2f} runs a second;")
+    print(f"a run takes {inside / 200:.2f} s, almost all of it the start of its kernel,")
+    print(f"and {2 * took / 200 - inside / 200:.2f} s of a job more for scheduling and reporting")

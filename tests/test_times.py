@@ -19,8 +19,10 @@ def test_a_batch_is_recorded(project):
     times.record([run], "the summary", project / "results")
     text = (project / "results" / "thirty" / "at_paper_scale.txt").read_text()
     assert "parameters steps = 30" in text and "seed       3" in text and text.endswith(printed + "\n")
+    kept = json.loads((project / "results" / "claims.json").read_text())
+    assert kept == {"thirty": [{"id": "steps", "ours": "30.0000000 ± 0.0000010", "verdict": "reproduced"}]}
     assert json.loads((project / "results" / "times.json").read_text())[0]["replica_steps"] == 60
-    assert abs(times.wall([run]) - times.note(run)["seconds"]) < 0.01
+    assert abs(times.wall([run]) - batch.note(run.out)["seconds"]) < 0.01
 
 
 def test_the_table_compares_what_it_can():

@@ -32,7 +32,8 @@ print(seed, word)
 
 @pytest.fixture
 def md(tmp_path):
-    path = tmp_path / "tiny.md"
+    path = tmp_path / "notebooks" / "tiny.md"
+    path.parent.mkdir()
     path.write_text(CHAPTER)
     return path
 
@@ -80,14 +81,15 @@ def test_a_chapter_without_outputs_is_noticed(md):
 
 
 def test_an_unknown_chapter_is_refused(md):
-    assert chapters.find(["tiny"], md.parent) == [md]
+    assert chapters.find(["tiny"], md.parents[1]) == [md]
     with pytest.raises(SystemExit, match="there is no chapter 'big'; there are: tiny"):
-        chapters.find(["big"], md.parent)
+        chapters.find(["big"], md.parents[1])
 
 
 def test_two_chapters_side_by_side(tmp_path):
+    (tmp_path / "notebooks").mkdir()
     for name, text in (("a", CHAPTER), ("b", CHAPTER.replace("seed = 0", "seed = 1 / 0"))):
-        (tmp_path / f"{name}.md").write_text(text)
+        (tmp_path / "notebooks" / f"{name}.md").write_text(text)
     done = {md.stem: error for md, error in chapters.side_by_side(execute.execute, chapters.find((), tmp_path), "")}
     assert done["a"] == "" and "ZeroDivisionError" in done["b"]
 

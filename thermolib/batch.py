@@ -2,6 +2,7 @@
 
 A *run* is a chapter with parameters; a *batch* is a YAML file that lists runs::
 
+    include: [paper-1]                        # the runs of batches/paper-1.yaml, which keep their own folder
     runs:
       - chapter: langevin_splittings          # the stem of a file in notebooks/
         parameters: {seeds: 16}               # what differs from the chapter's cell tagged `parameters`
@@ -26,21 +27,19 @@ import hashlib
 import itertools
 import json
 import os
-import platform
 import re
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from thermolib import claims
+from thermolib.provenance import commit, processor, versions
 
 __all__ = ["Outcome", "Run", "chapters", "execute", "literal", "load", "locked", "results", "single", "state", "sweep"]
 
@@ -135,12 +134,11 @@ def literal(text: str) -> Any:
         return text
 
 
-def checked(md: Path, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters, where the chapter has each of them and each is of the kind that stands there.
+def checked(md: Path, known: dict[str, str], parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters, where ``known`` has each of them and each is of the kind that stands there.
 
     Raises ValueError otherwise: papermill itself would only log an unknown name, and run with the defaults.
     """
-    known = parameters_of(read(md))
     found = {}
     for name, value in parameters.items():
         if name not in known:
@@ -185,7 +183,7 @@ def single(chapter: str | Path, parameters: dict[str, Any] | None = None) -> Run
     if path.parent.name != "notebooks" or stem not in there:
         known = ", ".join(f"notebooks/{name}" for name in chapters(Path.cwd())) or "none: there is no folder notebooks/"
         raise ValueError(f"there is no chapter {str(chapter)!r}; there are: {known}")
-    parameters = checked(there[stem], parameters or {})
+    parameters = checked(there[stem], parameters_of(read(there[stem])), parameters or {})
     return Run(there[stem], root / "runs" / f"{_file_name(stem, parameters)}.ipynb", parameters)
 
 
@@ -197,7 +195,7 @@ def _file_name(stem: str, parameters: dict[str, Any]) -> str:
 
 
 def load(path: str | Path) -> list[Run]:
-    """The runs of a batch, ``batches/NAME.yaml``; they write to ``runs/NAME/``.
+    """The runs of a batch, ``batches/NAME.yaml``, which write to ``runs/NAME/``, and of the batches it includes.
 
     Raises ValueError, before anything runs, for a file that is not a batch, an unknown key, chapter or parameter, a
     value of another kind, and two runs of one name.
@@ -210,14 +208,17 @@ def load(path: str | Path) -> list[Run]:
         there = ", ".join(f"batches/{p.name}" for p in sorted((Path.cwd() / "batches").glob("*.yaml"))) or "none"
         raise ValueError(f"there is no batch {str(path.name)!r}; there are: {there}")
     try:
-        items = yaml.safe_load(path.read_text())["runs"]
-        runs = [run for item in items for run in _runs(item, root, root / "runs" / path.stem)]
+        said = yaml.safe_load(path.read_text())
+        if unknown := sorted(set(said) - {"include", "runs"}):
+            raise ValueError(f"it says {unknown[0]!r}, which is not known; known: include, runs")
+        runs = [run for name in said.get("include", []) for run in load(path.with_name(f"{name}.yaml"))]
+        runs += [run for item in said["runs"] for run in _runs(item, root, root / "runs" / path.stem)]
     except (yaml.YAMLError, TypeError, KeyError) as error:
         raise ValueError(f"{path.name} is no batch, a list called runs: {' '.join(str(error).split())}") from None
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
-    names = [run.name for run in runs]
-    if twice := [name for name in names if names.count(name) > 1]:
+    places = [run.out for run in runs]
+    if twice := [place.stem for place in places if places.count(place) > 1]:
         raise ValueError(f"{path.name}: two runs are called {twice[0]!r}; give each a name of its own")
     return runs
 
@@ -237,11 +238,12 @@ def _runs(item: dict[str, Any], root: Path, folder: Path) -> Iterator[Run]:
     for name, value in needs.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise ValueError(f"{name}={value!r} is not allowed for {item['chapter']}: it is a number, zero for none")
+    md = there[item["chapter"]]
+    known = parameters_of(read(md))
     for values in itertools.product(*cross.values()):
         varied = dict(zip(cross, values, strict=True))
-        parameters = checked(there[item["chapter"]], {**(item.get("parameters") or {}), **varied})
-        name = _file_name(item.get("name") or item["chapter"], varied)
-        yield Run(there[item["chapter"]], folder / f"{name}.ipynb", parameters, **needs)
+        parameters = checked(md, known, {**(item.get("parameters") or {}), **varied})
+        yield Run(md, folder / f"{_file_name(item.get('name') or md.stem, varied)}.ipynb", parameters, **needs)
 
 
 def _values(name: str, values: Any) -> list[Any]:
@@ -255,7 +257,7 @@ def _values(name: str, values: Any) -> list[Any]:
 def state(run: Run) -> tuple[str, str]:
     """``done``, ``missing``, ``failed`` or ``stale``, and why."""
     inputs = run.inputs()
-    made, failed = (_note(path) for path in (run.out, run.failed))
+    made, failed = (note(path) for path in (run.out, run.failed))
     if made.get("inputs") == inputs:
         return "done", ""
     if failed.get("inputs") == inputs:
@@ -267,7 +269,7 @@ def state(run: Run) -> tuple[str, str]:
     return "stale", f"changed since: {', '.join(k for k, v in inputs.items() if made['inputs'].get(k) != v)}"
 
 
-def _note(path: Path) -> dict[str, Any]:
+def note(path: Path) -> dict[str, Any]:
     """What a run wrote about itself into its notebook; empty where the file is none of ours, or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))["metadata"]["thermolib"]
@@ -283,7 +285,7 @@ def execute(run: Run, progress: bool | dict[str, Any] = False) -> Outcome:
     """
     import nbformat
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     inputs, began, now = run.inputs(), time.perf_counter(), datetime.datetime.now(datetime.UTC)
@@ -305,8 +307,8 @@ def execute(run: Run, progress: bool | dict[str, Any] = False) -> Outcome:
                 )
             except PapermillExecutionError as raised:
                 error = f"{raised.ename}: {raised.evalue}"
-            except (DeadKernelError, CellTimeoutError) as raised:
-                error = watch.broken or f"the kernel died: {raised}"
+            except DeadKernelError as raised:
+                error = f"the kernel died: {raised}"
         error = watch.broken or error
         done = nbformat.read(partial, as_version=4)
         # papermill puts the whole notebook there
@@ -374,22 +376,10 @@ def provenance(root: Path) -> dict[str, Any]:
     """Where a run is made: commit, versions, processor, GPU, threads."""
     import torch
 
-    def git(*command: str) -> str:
-        done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    def versions() -> Iterator[str]:
-        for name in _VERSIONS:
-            with contextlib.suppress(PackageNotFoundError):
-                yield f"{name} {version(name)}"
-
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.is_file() else []
-    changed = git("status", "--porcelain", "--", "thermolib", "notebooks/*.md")
     return {
-        "commit": (git("rev-parse", "HEAD") or "unknown") + (" with changes" if changed else ""),
-        "versions": ", ".join([f"Python {platform.python_version()}", *versions()]),
-        "machine": f"{os.cpu_count()} cores, {names[0] if names else platform.processor() or platform.machine()}",
+        "commit": commit(root, "thermolib", "notebooks/*.md"),
+        "versions": versions(*_VERSIONS),
+        "machine": f"{os.cpu_count()} cores, {processor()}",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "threads": os.environ.get("OMP_NUM_THREADS", "all"),
     }
@@ -405,14 +395,17 @@ def sweep(runs: Sequence[Run]) -> list[Path]:
 
 @contextlib.contextmanager
 def locked(runs: Sequence[Run]) -> Iterator[None]:
-    """Keep these runs of one folder to this process. Raises ValueError where another is at one of them."""
-    folder = runs[0].out.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
+    """Keep these runs to this process. Raises ValueError where another is at one of them."""
+    with contextlib.ExitStack() as stack:
+        files = {}
         for run in runs:
+            folder = run.out.parent
+            if folder not in files:
+                folder.mkdir(parents=True, exist_ok=True)
+                files[folder] = stack.enter_context((folder / ".lock").open("a"))
             place = int(hashlib.sha256(run.name.encode()).hexdigest()[:15], 16)  # a byte of its own for each run
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                fcntl.lockf(files[folder], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
             except OSError:
                 raise ValueError(f"another process is running {run.name} of {folder}: wait for it or stop it") from None
         yield
@@ -429,14 +422,13 @@ def results(runs: list[Run]) -> pd.DataFrame:
         if not run.out.is_file():
             rows.append(head)
             continue
+        names = {"id": "id", "claim": "sentence", "paper": "paper", "ours": "ours", "verdict": "verdict"}
+        for shown in claimed(run.out):
+            rows += [{**head, **{k: row.get(v, "") for k, v in names.items()}} for row in shown["claims"]]
         for output in outputs(run.out):
-            data = output.get("data", {})
-            if shown := claims.read("".join(data.get("text/html", ""))):
-                names = {"id": "id", "claim": "sentence", "paper": "paper", "ours": "ours", "verdict": "verdict"}
-                rows += [{**head, **{k: row.get(v, "") for k, v in names.items()}} for row in shown["claims"]]
             if glued := output.get("metadata", {}).get("scrapbook", {}).get("name"):
-                text = "".join(next((v for k, v in data.items() if k.endswith("text/plain")), ""))
-                rows.append({**head, "id": glued, "ours": text})
+                text = next((v for k, v in output.get("data", {}).items() if k.endswith("text/plain")), "")
+                rows.append({**head, "id": glued, "ours": "".join(text)})
     return pd.DataFrame(rows)
 
 
@@ -446,7 +438,12 @@ def outputs(path: Path) -> list[dict[str, Any]]:
     return [output for cell in cells for output in cell.get("outputs", [])]
 
 
+def claimed(path: Path) -> list[dict[str, Any]]:
+    """What each ``Claims`` object of an executed notebook shows."""
+    pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs(path)]
+    return [shown for page in pages if (shown := claims.read(page))]
+
+
 def held(path: Path) -> str:
     """How many claims an executed notebook makes, and what became of them."""
-    found = [claims.read("".join(o.get("data", {}).get("text/html", ""))) for o in outputs(path)]
-    return claims.summary([row for one in found if one for row in one["claims"]])
+    return claims.summary([row for shown in claimed(path) for row in shown["claims"]])

@@ -65,7 +65,8 @@ def run(target: str, pairs: tuple[str, ...], only: tuple[str, ...], workers: int
     runs = select(batch.load(target), only)
     outcomes = scheduling.run_all(runs, workers=workers or 0, say=click.echo, **where)
     states = [batch.state(one)[0] for one in runs]
-    click.echo(f"{states.count('done')} of {len(runs)} runs are done; they lie in {_relative(runs[0].out.parent)}")
+    folders = ", ".join(dict.fromkeys(str(_relative(one.out.parent)) for one in runs))
+    click.echo(f"{states.count('done')} of {len(runs)} runs are done; they lie in {folders}")
     if any(outcome.error for outcome in outcomes):
         sys.exit(1)
 

@@ -17,6 +17,7 @@ from thermolib.signals import Listener
 __all__ = ["Batch", "Ensemble"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+_NORMALISATIONS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 
 class Ensemble:
@@ -27,7 +28,8 @@ class Ensemble:
     module : any ``nn.Module``. It is copied and serves as a template: buffers are shared by all replicas.
     replicas : how many, or the numbers of the replicas. A replica's number is its place in the noise, so that
         ``replicas=[7]`` is the eighth row of ``replicas=8``.
-    init : an initialiser of :mod:`thermolib.init`, PyTorch's default for linear layers if not given.
+    init : an initialiser of :mod:`thermolib.init`. If not given, PyTorch's default for linear layers and convolutions,
+        and for normalisations, which begin with scales of one and shifts of zero.
     seed : of initial parameters and of the noise and minibatches in training, 0 to 2**32 - 1.
     device : the GPU if there is one and none is named.
     dtype : of the parameters.
@@ -85,16 +87,23 @@ class Ensemble:
         return f"Ensemble({kind}, replicas={len(self)}, parameters={self.parameters}, device={self.device})"
 
     def _initial(self, initialiser: init.Initialiser | None) -> Tensor:
-        initialiser = initialiser or init.uniform_fan_in()
         key = noise.key(self.seed, self.replicas, device=self.device)
-        fans = {}
+        fans, constants = {}, {}
         for prefix, module in self.module.named_modules():
+            if initialiser is None and isinstance(module, _NORMALISATIONS):
+                for name, _ in module.named_parameters(prefix=prefix, recurse=False):
+                    constants[name] = float(name.endswith("weight"))
             weight = getattr(module, "weight", None)
             if isinstance(weight, nn.Parameter) and weight.ndim > 1:
                 for name, _ in module.named_parameters(prefix=prefix, recurse=False):
                     fans[name] = weight[0].numel()
+        initialiser = initialiser or init.uniform_fan_in()
         rows = []
         for number, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True)):
+            if name in constants:
+                row = torch.full(shape, constants[name], dtype=self.dtype, device=self.device)
+                rows.append(row.reshape(1, -1).expand(len(self), -1))
+                continue
 
             def draw(kind: str, number: int = number) -> init.Draw:
                 def numbers(size: tuple[int, ...]) -> Tensor:

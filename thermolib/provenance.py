@@ -3,47 +3,70 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
+import re
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 
-__all__ = ["provenance"]
+__all__ = ["commit", "processor", "provenance", "versions", "write_record"]
 
 
 def provenance(*packages: str) -> dict[str, str]:
     """What to store beside a result; ``packages`` are named with their versions beside Python's and torch's."""
-    versions = {"Python": platform.python_version(), "torch": torch.__version__}
-    versions |= {name: version(name) for name in packages}
     return {
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
-        "commit": _commit(),
-        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
-        "machine": _machine(),
+        "commit": commit(Path(__file__).parent, "."),
+        "versions": versions("torch", *packages),
+        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
         "threads": str(torch.get_num_threads()),
     }
 
 
-def _commit() -> str:
-    git = ["git", "-C", str(Path(__file__).parent)]
+def commit(folder: Path, *paths: str) -> str:
+    """The commit that ``folder`` is at, with a word where one of ``paths`` below it differs from that."""
+
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        name = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        state = [*git, "status", "--porcelain", "--untracked-files=no", "--", "."]
-        changed = subprocess.run(state, capture_output=True, text=True, check=True)
+        name, changed = git("rev-parse", "--short=12", "HEAD"), git("status", "--porcelain", "--", *paths)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return name.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
+    return name + (" with changes" if changed else "")
 
 
-def _machine() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+def versions(*packages: str) -> str:
+    """Python and the packages that are installed, with their versions."""
+    found = [f"Python {platform.python_version()}"]
+    for name in packages:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def processor() -> str:
+    """The name of the processor."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8")) if info.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def write_record(folder: Path, history: pd.DataFrame, record: dict[str, Any]) -> None:
+    """Write ``history.csv`` and ``provenance.json`` to ``folder``, each whole or not at all."""
+    texts = {
+        "history.csv": history.to_csv(index=False, float_format="%.6g"),
+        "provenance.json": json.dumps(record, indent=1) + "\n",
+    }
+    for name, text in texts.items():
+        part = folder / f"{name}.tmp"
+        part.write_text(text, encoding="utf-8")
+        part.replace(folder / name)

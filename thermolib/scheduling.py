@@ -34,7 +34,7 @@ def run_all(
 
     Parameters
     ----------
-    runs : of one folder, as :func:`thermolib.batch.load` gives them.
+    runs : as :func:`thermolib.batch.load` gives them.
     scheduler : the address of a Dask scheduler, as in ``tcp://host:8786``.
     slurm : a YAML file with the arguments of ``dask_jobqueue.SLURMCluster`` and ``jobs``, how many to keep.
     workers : on this machine; one per GPU, or one per core, if not given.

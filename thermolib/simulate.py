@@ -313,7 +313,10 @@ def _run(
     made = sum((job.end - chunk.step) * kept[number] for number, chunk in chunks.items())
 
     before = torch.get_num_threads()
+    tiny = torch.full((), 1e-40)  # the moments of a neuron that has died come to this, and slow the processor down
+    exact = bool(tiny * 1 != 0)
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
     try:
         _compile(job, chunks[0], compile)
         with Bar(
@@ -343,6 +346,7 @@ def _run(
             )
     finally:
         torch.set_num_threads(before)
+        torch.set_flush_denormal(not exact)
     final = _join(job, chunks)
     frame = _frame(job, records, final)
     seconds = time.perf_counter() - began

@@ -15,7 +15,6 @@ Source: Borysenko and Byshkin (2021), section 5; He, Zhang, Ren, Sun (2016), sec
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -35,7 +34,7 @@ from thermolib.checkpoint import Checkpoint
 from thermolib.datasets import Data, Split
 from thermolib.models import resnet20
 from thermolib.observe import Thermometer
-from thermolib.provenance import provenance
+from thermolib.provenance import provenance, write_record
 
 __all__ = ["RATES", "Images", "Network", "Run", "Settings", "train"]
 
@@ -393,23 +392,12 @@ def train(
         bar.update()
         if checkpoint is not None:
             checkpoint.save({0: {"rows": rows, "run": run.state_dict()}})
-            _write(Path(out or "."), settings, rows, run.device)
+            record = asdict(settings) | provenance("numpy", "pandas")
+            record |= {"device": run.device.type, "epochs made": len(rows)}
+            record["wall time in seconds"] = round(sum(row["seconds"] for row in rows))
+            write_record(Path(out or "."), pd.DataFrame(rows), record)
     bar.close()
     return pd.DataFrame(rows).astype({"epoch": int})
-
-
-def _write(folder: Path, settings: Settings, rows: list[dict[str, float]], device: torch.device) -> None:
-    """The history and where it comes from, each whole or not at all."""
-    record = asdict(settings) | provenance("numpy", "pandas") | {"device": device.type, "epochs made": len(rows)}
-    record["wall time in seconds"] = round(sum(row["seconds"] for row in rows))
-    texts = {
-        "history.csv": pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"),
-        "provenance.json": json.dumps(record, indent=1) + "\n",
-    }
-    for name, text in texts.items():
-        part = folder / f"{name}.tmp"
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import json
 import math
 import os
 import random
@@ -44,7 +43,7 @@ from tqdm.auto import tqdm
 
 from thermolib import checks, noise, optim
 from thermolib.checkpoint import Checkpoint
-from thermolib.provenance import provenance
+from thermolib.provenance import provenance, write_record
 
 __all__ = ["IMAGES", "PRESETS", "Settings", "applied", "rate", "train"]
 
@@ -288,7 +287,8 @@ def train(
                     run.agree()
                     if process == 0:
                         checkpoint.save({0: run.state_dict()})
-                        _write(out, what | {"device": place.type}, run.rows)
+                        record = what | {"device": place.type} | provenance("timm", "torchvision")
+                        write_record(out, pd.DataFrame(run.rows), record)
         return pd.DataFrame(run.rows)
 
 
@@ -412,18 +412,6 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seen, self.rows = state["step"], state["seen"], state["rows"]
         self.sum.copy_(state["sum"])
-
-
-def _write(folder: Path, what: dict[str, Any], rows: list[dict[str, float]]) -> None:
-    """The history and where it comes from, each whole or not at all."""
-    texts = {
-        "history.csv": pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"),
-        "provenance.json": json.dumps(what | provenance("timm", "torchvision"), indent=1) + "\n",
-    }
-    for name, text in texts.items():
-        part = folder / f"{name}.tmp"
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,15 +12,16 @@ from pathlib import Path
 import nbformat
 from tqdm import tqdm
 
+from thermolib import batch
 from thermolib.batch import read
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 
 
-def find(names: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+def find(names: Sequence[str] = (), root: Path = ROOT) -> list[Path]:
     """The ``.md`` files of the named chapters, or of all."""
-    there = {path.stem: path for path in sorted(folder.glob("*.md"))}
+    there = batch.chapters(root)
     if unknown := [name for name in names if name not in there]:
         raise SystemExit(f"there is no chapter {unknown[0]!r}; there are: {', '.join(there)}")
     return [there[name] for name in names] if names else list(there.values())

@@ -3,7 +3,6 @@
 ``{scoreboard} total`` gives the line of totals alone.
 """
 
-import json
 import posixpath
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from thermolib import claims
-
-
-def collect(ipynb: Path) -> list[dict[str, Any]]:
-    """The claims that a chapter shows; one record for each ``Claims`` object."""
-    cells = json.loads(ipynb.read_text(encoding="utf-8"))["cells"]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
-    return [record for page in pages if (record := claims.read(page))]
+from thermolib import batch, claims
 
 
 def in_order(toc: Path) -> list[str]:
@@ -48,7 +39,7 @@ class Scoreboard(SphinxDirective):
         for stem in in_order(source / "_toc.yml"):
             ipynb = source / "notebooks" / f"{stem}.ipynb"
             self.env.note_dependency(str(ipynb))
-            for record in collect(ipynb):
+            for record in batch.claimed(ipynb):
                 if record["chapter"] != stem:
                     raise self.error(f"{ipynb.name} shows claims of the chapter {record['chapter']!r}, not its own")
                 by_paper[record["paper"]].append((stem, record))

@@ -4,7 +4,8 @@ For every figure of the runs that are done: its time, and the time that it would
 at a time, autograd, and a Python loop over the tensors. That way is timed on a slice, for each network and each size of
 minibatch, now and here.
 
-With ``--record`` the numbers that the chapters print go to ``results/NAME/`` with where they come from.
+With ``--record`` the numbers that the chapters print go to ``results/NAME/`` with where they come from, where NAME is
+the batch that has the run.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import nbformat
 
@@ -27,11 +27,6 @@ from thermolib.batch import Run
 RESULTS = chapters.ROOT / "results"
 SLICE_SECONDS = 2.0
 TOLERANCE = re.compile(r"record|(zscore|rtol|atol)=.*")
-
-
-def note(run: Run) -> dict[str, Any]:
-    """What a run that is done says about itself."""
-    return nbformat.read(run.out, as_version=4).metadata["thermolib"]
 
 
 def spent(run: Run) -> list[costs.Cost]:
@@ -117,7 +112,7 @@ def printed(run: Run) -> str:
 def record(runs: list[Run], summary: str, folder: Path) -> None:
     """Write what the runs print, and the summary, to ``folder`` with their provenance."""
     for run in runs:
-        made = note(run)
+        made = batch.note(run.out)
         head = {
             "chapter": run.chapter.stem,
             "parameters": "; ".join(f"{k} = {v}" for k, v in run.parameters.items()) or "as in the chapter",
@@ -131,6 +126,9 @@ def record(runs: list[Run], summary: str, folder: Path) -> None:
         lines = [_line(name, str(value)) for name, value in head.items()]
         there.write_text("\n".join(lines) + "\n\n" + printed(run) + "\n")
     (folder / "times.txt").write_text(summary + "\n")
+    found = {run.name: [row for shown in batch.claimed(run.out) for row in shown["claims"]] for run in runs}
+    kept = {name: [{k: row[k] for k in ("id", "ours", "verdict")} for row in rows] for name, rows in found.items()}
+    (folder / "claims.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     rows = [asdict(row) for run in runs for row in spent(run)]
     (folder / "times.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
@@ -141,9 +139,9 @@ def _line(name: str, value: str) -> str:
 
 def wall(runs: list[Run]) -> float:
     """Seconds from the start of the first run to the end of the last."""
-    starts = [datetime.datetime.strptime(note(run)["started"], "%Y-%m-%d %H:%M:%S UTC").timestamp() for run in runs]
-    ends = [start + note(run)["seconds"] for start, run in zip(starts, runs, strict=True)]
-    return max(ends) - min(starts)
+    notes = [batch.note(run.out) for run in runs]
+    starts = [datetime.datetime.strptime(made["started"], "%Y-%m-%d %H:%M:%S UTC").timestamp() for made in notes]
+    return max(start + made["seconds"] for start, made in zip(starts, notes, strict=True)) - min(starts)
 
 
 def main() -> None:
@@ -157,15 +155,25 @@ def main() -> None:
         runs = [run for run in runs if run.name not in left]
     if not runs:
         raise SystemExit(f"no run of {args.batch} is done; first: thermolib run {args.batch}")
-    rows = [row for run in runs for row in spent(run)]
-    kinds = sorted({kind for row in rows if (kind := _kind(row))})
-    slices = {kind: slice_of_papers_way(*kind) for kind in kinds}
+    kinds = {kind for run in runs for row in spent(run) if (kind := _kind(row))}
+    slices = {kind: slice_of_papers_way(*kind) for kind in sorted(kinds)}
+    for folder in dict.fromkeys(run.out.parent for run in runs):
+        part = [run for run in runs if run.out.parent == folder]
+        text = summary(part, slices)
+        print(f"\n{text}")
+        if args.record:
+            record(part, text, RESULTS / folder.name)
+            print(f"recorded in {(RESULTS / folder.name).relative_to(chapters.ROOT)}")
+
+
+def summary(runs: list[Run], slices: dict[tuple[int, int], float]) -> str:
+    """The table of times of these runs, and what it means."""
     each = ", ".join(f"{1e6 * s:.0f} µs (2-{hidden}-1, batch {size})" for (hidden, size), s in slices.items())
-    alone = sum(note(run)["seconds"] for run in runs)
+    alone = sum(batch.note(run.out)["seconds"] for run in runs)
     here = batch.provenance(chapters.ROOT)
-    summary = "\n".join(
+    return "\n".join(
         [
-            table(rows, slices),
+            table([row for run in runs for row in spent(run)], slices),
             "",
             "here: on one core, compilation and observations included.",
             f"papers' way: replica-steps times the time of a step, measured on one core: {each or 'none measured'}.",
@@ -174,11 +182,6 @@ def main() -> None:
             + "; ".join(f"{name} {here[name]}" for name in ("commit", "machine", "versions")),
         ]
     )
-    print(f"\n{summary}")
-    if args.record:
-        folder = RESULTS / Path(args.batch).stem
-        record(runs, summary, folder)
-        print(f"recorded in {folder.relative_to(chapters.ROOT)}")
 
 
 if __name__ == "__main__":

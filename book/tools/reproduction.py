@@ -1,0 +1,115 @@
+"""A Sphinx directive, ``{reproduction}``: what was executed again, where, when, how it was compared, and what came out.
+
+The first table has a row for each chapter, from ``results/compared.json``, which ``make test RECORD=1`` writes. The
+second has a row for each claim, and beside the verdict of the chapter as it stands that of recorded runs of batches,
+from ``results/BATCH/claims.json``.
+"""
+
+import json
+import posixpath
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from book.tools import compare, scoreboard
+from thermolib import batch, claims
+
+#: Tags of cells that are executed again, and whose outputs are not compared.
+NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
+
+
+def compared(ipynb: Path) -> Counter[str]:
+    """How many cells of a chapter are compared within which tolerance, in words."""
+    found: Counter[str] = Counter()
+    for cell in nbformat.read(ipynb, as_version=4).cells:
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type != "code" or NOT_COMPARED & set(tags):
+            continue
+        claimed = any(claims.read("".join(o.get("data", {}).get("text/html", ""))) for o in cell.outputs)
+        if not claimed and not compare.texts(cell.outputs, keep_stderr=False):
+            continue
+        tolerances = [tag for tag in tags if tag.startswith(("rtol=", "atol=", "zscore="))]
+        found["claims" if claimed else " and ".join(tolerances) or "to the letter"] += 1
+    return found
+
+
+def recorded(results: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Batch, chapter, and a claim of it, for everything that was recorded."""
+    for path in sorted(results.glob("*/claims.json")):
+        for run, rows in json.loads(path.readnodes.Text(encoding="utf-8")).items():
+            head = (path.parent / run / "at_paper_scale.txt").readnodes.Text(encoding="utf-8")
+            chapter = head.partition("\n")[0].removeprefix("chapter").strip()
+            for row in rows:
+                yield path.parent.name, chapter, row
+
+
+class Reproduction(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        source = Path(self.env.srcdir)
+        stems = scoreboard.in_order(source / "_toc.yml")
+        here = posixpath.dirname(self.env.docname)
+        pages = {stem: posixpath.relpath(f"notebooks/{stem}.html", here) for stem in stems}
+        notebooks = {stem: source / "notebooks" / f"{stem}.ipynb" for stem in stems}
+        kept = source / "results" / "compared.json"
+        for path in [kept, *notebooks.values(), *(source / "results").glob("*/claims.json")]:
+            self.env.note_dependency(str(path))
+        again = json.loads(kept.readnodes.Text(encoding="utf-8")) if kept.is_file() else {}
+        chapters, machines = [], {}
+        for stem, ipynb in notebooks.items():
+            cells = compared(ipynb)
+            how = ", ".join(f"{number} {what}" for what, number in sorted(cells.items()))
+            run = again.get(stem)
+            row = [_link(stem, pages[stem]), nodes.Text(str(sum(cells.values()))), nodes.Text(how)]
+            if run:
+                where = "; ".join(run[name] for name in ("machine", "versions"))
+                machine = machines.setdefault(where, f"{len(machines) + 1}")
+                result = "agrees" if run["agrees"] else "does not agree, or waits for data"
+                row += map(nodes.Text, (result, f"{run['seconds']:,}", run["date"], run["commit"][:12], machine))
+            else:
+                row += map(nodes.Text, ("not compared yet", "", "", "", ""))
+            chapters.append(row)
+        head = ("Chapter", "Cells compared", "How", "Outcome", "Seconds", "Date", "Commit", "Machine")
+        found: list[nodes.Node] = [_table(head, chapters, "reproduction")]
+        found += [nodes.paragraph("", f"Machine {number}: {where}.") for where, number in machines.items()]
+        larger: dict[tuple[str, str], list[str]] = {}
+        for name, chapter, row in recorded(source / "results"):
+            larger.setdefault((chapter, row["id"]), []).append(f"{row['verdict']} ({name})")
+        rows = [
+            [
+                _link(claim["sentence"], f"{pages[stem]}#claim-{claim['id']}"),
+                nodes.Text(claim["verdict"]),
+                nodes.Text(", ".join(larger.get((stem, claim["id"]), [])) or "no run at a larger scale is recorded"),
+            ]
+            for stem, ipynb in notebooks.items()
+            for shown in batch.claimed(ipynb)
+            for claim in shown["claims"]
+        ]
+        found.append(_table(("Claim", "As the chapter stands", "Recorded at the paper's scale"), rows, "by-scale"))
+        return found
+
+
+def _link(text: str, address: str) -> nodes.Node:
+    return nodes.reference("", text, refuri=address)
+
+
+def _table(head: tuple[str, ...], rows: list[list[Any]], kind: str) -> nodes.Node:
+    def line(cells: list[Any]) -> nodes.row:
+        return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells))
+
+    columns = [nodes.colspec(colwidth=1) for _ in head]
+    group = nodes.tgroup("", *columns, cols=len(head))
+    group += nodes.thead("", line([nodes.Text(name) for name in head]))
+    group += nodes.tbody("", *map(line, rows))
+    # a wide table scrolls in its own box
+    return nodes.container("", nodes.table("", group, classes=[kind]), classes=["wide"])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("reproduction", Reproduction)
+    return {"parallel_read_safe": True}
