@@ -14,11 +14,12 @@ endif
 export PYTHONPATH := $(CURDIR)/book/tools/site$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help book test reproduce chapters paper-1 bench serve clean
+.PHONY: help book pdf test reproduce chapters paper-1 bench serve clean
 .NOTPARALLEL:
 
 help:
 	@echo "make book        build the book from the stored outputs of its chapters and print the page to open"
+	@echo "make pdf         the same book as one PDF, printed by Chromium"
 	@echo "make test        everything that CI checks: style, types, units, every chapter, the book in a browser"
 	@echo "                 (RECORD=1 keeps the times and outcomes for the record of reproduction)"
 	@echo "make reproduce   execute every chapter afresh into runs/ and build the book that shows those runs"
@@ -39,6 +40,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 book: $(STAMP)
 	@$(BIN)/python -m book.tools.build
+
+pdf: $(STAMP)
+	@$(BIN)/python -m book.tools.pdf
 
 test: $(STAMP)
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=15

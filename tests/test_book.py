@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
@@ -22,7 +21,8 @@ def pages(html):
 
 def test_every_chapter_and_page_is_there(html):
     expected = ["index", "search", "genindex"]
-    expected += [f"book/{path.stem}" for path in (chapters.ROOT / "book").glob("*.md")]
+    written = (chapters.ROOT / "book").rglob("*.md")
+    expected += [str(path.relative_to(chapters.ROOT).with_suffix("")) for path in written]
     expected += [f"notebooks/{path.stem}" for path in chapters.find()]
     assert [name for name in expected if not (html / f"{name}.html").is_file()] == []
 
@@ -122,8 +122,19 @@ def test_each_chapter_says_how_to_run_it_again(html, pages):
         box = pages[html / "notebooks" / f"{md.stem}.html"].select_one(".rerun")
         assert box.select_one("pre").text.strip() == f".venv/bin/thermolib run notebooks/{md.stem}"
         assert box.select_one("a[download]")["href"].endswith(f"/{md.stem}.ipynb")
-        took = nbformat.read(md.with_suffix(".ipynb"), 4).metadata.get("thermolib", {}).get("seconds")
+        took = again.took(chapters.ROOT, md.stem)
         assert not took or f"about {again.duration(took)} on one core" in box.text
+
+
+def test_the_time_of_a_chapter_is_the_recorded_one(tmp_path):
+    for folder in ("notebooks", "results"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "notebooks" / "a.ipynb").write_text('{"metadata": {}}')
+    assert again.took(tmp_path, "a") == 0
+    (tmp_path / "results" / "compared.json").write_text('{"a": {"seconds": 84}}')
+    assert again.took(tmp_path, "a") == 84
+    (tmp_path / "notebooks" / "a.ipynb").write_text('{"metadata": {"thermolib": {"seconds": 12.5}}}')
+    assert again.took(tmp_path, "a") == 12.5
 
 
 def test_the_pages_follow_the_papers(html, pages):

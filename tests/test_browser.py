@@ -5,22 +5,25 @@ The pictures that are taken on the way are in ``_build/screenshots``.
 
 import functools
 import io
-import shutil
+import json
+import re
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from book.tools import build, chapters
+from book.tools import build, chapters, touch
+from book.tools.pdf import BROWSER
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (Debian's package: chromium)")
 CHAPTER = "notebooks/langevin_splittings.html"
 SCREENSHOTS = build.HTML.parent / "screenshots"
 PHONE = {"width": 390, "height": 844}
+TABLET = {"width": 820, "height": 1180}
 DESK = {"width": 1280, "height": 900}
 
 
@@ -76,7 +79,8 @@ def visit(browser, address):
 
 
 def pages() -> list[str]:
-    return [f"book/{p.stem}.html" for p in sorted((chapters.ROOT / "book").glob("*.md"))] + [
+    written = sorted((chapters.ROOT / "book").rglob("*.md"))
+    return [str(p.relative_to(chapters.ROOT).with_suffix(".html")) for p in written] + [
         f"notebooks/{p.stem}.html" for p in chapters.find()
     ]
 
@@ -171,16 +175,44 @@ def test_text_is_readable_by_day_and_by_night(visit, dark):
         assert contrast(page, selector) >= 4.5, selector
 
 
+AXE = Axe()
+
+
+def violations(page: Page, **options) -> list[str]:
+    """What axe-core says against a page: the rule, and the first elements that break it."""
+    found = AXE.run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
+    return [f"{rule['id']}: {[node['html'][:150] for node in rule['nodes'][:3]]}" for rule in found]
+
+
 @pytest.mark.parametrize("path", pages())
-def test_a_phone_never_scrolls_sideways(visit, path):
-    page = visit(path, viewport=PHONE)
-    wide = page.evaluate("document.scrollingElement.scrollWidth")
-    shoot(page, "phone-" + path.removesuffix(".html").replace("/", "-"))
-    assert wide <= PHONE["width"], page.evaluate(
-        """() => [...document.querySelectorAll('.bd-article *')]
-          .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('pre, table, .math'))
-          .slice(0, 5).map(e => e.outerHTML.slice(0, 150))"""
-    )
+def test_a_page_reads_well(visit, path):
+    """Accessible by day and by night, its mathematics drawn, and nowhere wider than the screen."""
+    page, name = visit(path), path.removesuffix(".html").replace("/", "-")
+    page.evaluate("() => window.MathJax && MathJax.startup.promise")
+    assert page.locator("mjx-merror").count() == 0
+    shoot(page, f"{name}-day")
+    assert violations(page) == []
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme == 'dark'")
+    page.wait_for_timeout(300)  # colours fade over
+    assert violations(page, runOnly=["color-contrast"]) == []
+    shoot(page, f"{name}-night")
+    for width in (TABLET, PHONE):
+        page.set_viewport_size(width)
+        wide = page.evaluate("document.scrollingElement.scrollWidth")
+        shoot(page, f"{name}-{width['width']}")
+        assert wide <= width["width"], page.evaluate(
+            """() => [...document.querySelectorAll('.bd-article *')]
+              .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('pre, table, .math'))
+              .slice(0, 5).map(e => e.outerHTML.slice(0, 150))"""
+        )
+
+
+def test_axe_would_notice(visit):
+    page = visit("book/contributing.html")
+    page.evaluate("""() => document.querySelector('.bd-article').insertAdjacentHTML(
+      'beforeend', '<img src="data:,"><p style="color: #aaa; background: #fff">pale</p><h4>deep</h4>')""")
+    assert {"image-alt", "color-contrast"} <= {rule.partition(":")[0] for rule in violations(page)}
 
 
 def test_claims_become_cards_on_a_phone(visit):
@@ -189,3 +221,27 @@ def test_claims_become_cards_on_a_phone(visit):
     assert row.evaluate("r => getComputedStyle(r).display") == "block"
     row.scroll_into_view_if_needed()
     shoot(page, "phone-claims")
+
+
+def test_every_slider_moves_its_figure(visit):
+    page = visit("book/touch.html")
+    figures = page.locator("figure.touch")
+    assert figures.count() == len(touch.FIGURES)
+    for i in range(figures.count()):
+        figure = figures.nth(i)
+        slider, panels, caption = figure.locator("input"), figure.locator(".panels"), figure.locator("figcaption")
+        assert panels.get_attribute("role") == "img" and panels.get_attribute("aria-label")
+        seen = []
+        for key in ("Home", "ArrowRight", "End"):
+            slider.press(key)
+            seen.append((panels.inner_html(), caption.inner_text(), slider.get_attribute("aria-valuetext")))
+        assert len(set(seen)) == 3 and len({drawn for drawn, _, _ in seen}) == 3
+        numbers = re.sub('href="[^"]*"', "", "".join(drawn for drawn, _, _ in seen))  # not in the pictures
+        assert not re.search("NaN|undefined|null", numbers)
+
+
+def test_figures_with_a_slider_are_small_and_come_out_the_same():
+    stored = {path.stem: path.read_bytes() for path in touch.FOLDER.iterdir()}
+    assert sorted(stored) == sorted(touch.FIGURES)
+    assert [name for name, text in stored.items() if len(text) > 300_000] == []
+    assert json.loads(stored["oscillator"]) == touch.plain(touch.FIGURES["oscillator"]())

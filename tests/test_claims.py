@@ -1,10 +1,24 @@
 """Claims: the verdict follows its rule, numbers are written with their errors, bad input gets one sentence."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from thermolib.claims import DIFFERS, NOT_RUN, REPRODUCED, Claims, mean_error, plus_minus, read, summary, to_html
+from thermolib.claims import (
+    DIFFERS,
+    NOT_RUN,
+    REPRODUCED,
+    Claims,
+    mean_error,
+    median_error,
+    plus_minus,
+    read,
+    share,
+    summary,
+    to_html,
+)
 
 RUNS = [0.94, 0.96, 0.95, 0.97, 0.93]  # mean 0.95, standard deviation 0.0158, standard error 0.0071
 
@@ -79,6 +93,21 @@ def test_not_run_shows_a_smaller_run_and_never_judges_it(claims):
 )
 def test_plus_minus(mean, error, text):
     assert plus_minus(mean, error) == text
+
+
+def test_the_error_of_a_median_is_what_medians_scatter_by():
+    samples = np.random.default_rng(0).normal(3.0, 2.0, (4000, 101))
+    found = np.array([[float(x) for x in median_error(row).split(" ± ")] for row in samples[:400]])
+    assert found[:, 1].mean() == pytest.approx(np.median(samples, axis=1).std(), rel=0.06)
+    astray = [*range(99), 1e9, 1e9]
+    assert median_error(astray) == "50.0 ± 4.6"
+
+
+def test_a_share_of_trials_has_an_error_that_is_never_zero():
+    assert share([1.0] * 8) == pytest.approx((0.9, math.sqrt(0.009)))
+    assert share([0.5] * 10) == pytest.approx((0.5, math.sqrt(0.25 / 12)))
+    with pytest.raises(ValueError, match="hits"):
+        share([1.0])
 
 
 def test_mean_error():

@@ -8,6 +8,7 @@ import torch
 from small import DATA, runs
 
 import thermolib as tl
+from benchmarks import simmering
 
 CHAIN = tl.NoseHooverChain(0.05, 0.01)
 
@@ -207,3 +208,10 @@ def test_the_coefficient_of_determination():
     found = tl.observe.r_squared(data).bind(line)
     assert found(state).tolist() == pytest.approx([0, 1 - 92 / 56])
     assert found.of(torch.tensor([1]))(tl.integrators.Positions(state.q[1:])).tolist() == pytest.approx([1 - 92 / 56])
+
+
+def test_the_memory_of_a_prediction_does_not_depend_on_the_number_of_samples():
+    """Bytes of all tensors that are held while predictions are gathered; a list of them is what it must not be."""
+    few, many = simmering.memory(63 * 2), simmering.memory(63 * 16)  # 63 are kept after both
+    assert many == pytest.approx(few, rel=0.02)
+    assert simmering.memory(500, list) > 4 * simmering.memory(100, list)

@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Claims", "mean_error", "plus_minus", "read", "summary", "to_html"]
+__all__ = ["Claims", "mean_error", "median_error", "plus_minus", "read", "share", "summary", "to_html"]
 
 # The data travel inside the table that a reader sees: a MIME type of their own would be unknown to whatever shows it.
 _OPENING, _CLOSING = '<script type="application/vnd.thermo-claims+json">', "</script>"
@@ -66,6 +66,27 @@ def mean_error(runs: Any) -> str:
     """The mean of independent runs with its standard error, as in ``0.957 ± 0.003``."""
     values = _runs("runs", runs)
     return plus_minus(values.mean(), _standard_error(values))
+
+
+def median_error(runs: Any) -> str:
+    r"""The median of independent runs with its standard error, where a few that go astray would decide the mean.
+
+    The error is that of a normal sample, :math:`\sqrt{\pi/2n}` standard deviations, of which 1.349 lie between the
+    quartiles.
+    """
+    values = _runs("runs", runs)
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return plus_minus(middle, math.sqrt(math.pi / 2 / len(values)) * (high - low) / 1.349)
+
+
+def share(hits: Any) -> tuple[float, float]:
+    """The share of trials that hold and its standard error, which is never zero: those of one more trial either way.
+
+    ``hits`` holds one number a trial: 1, 0, or 1/2 for a draw.
+    """
+    values = _runs("hits", hits)
+    part = (values.sum() + 1) / (len(values) + 2)
+    return float(part), math.sqrt(part * (1 - part) / (len(values) + 2))
 
 
 class Claims:

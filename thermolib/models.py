@@ -228,14 +228,16 @@ class Recurrent(nn.Module):
         return f"{self.weight_ih_l0.shape[1]}, {self.hidden}, {self.kind}"
 
     def forward(self, x: Tensor) -> Tensor:
-        driven = F.linear(x.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0)  # time first: slices are contiguous
+        tanh = self.kind == "tanh"
+        bias = self.bias_ih_l0 + self.bias_hh_l0 if tanh else self.bias_ih_l0
+        driven = F.linear(x.transpose(0, 1), self.weight_ih_l0, bias)  # time first: slices are contiguous
         hidden = x.new_zeros(x.shape[0], self.hidden)
         states = []
         for now in driven.unbind(0):
-            back = F.linear(hidden, self.weight_hh_l0, self.bias_hh_l0)
-            if self.kind == "tanh":
-                hidden = torch.tanh(now + back)
+            if tanh:
+                hidden = torch.tanh(now + hidden @ self.weight_hh_l0.T)
             else:
+                back = F.linear(hidden, self.weight_hh_l0, self.bias_hh_l0)
                 (r, z, n), (vr, vz, vn) = now.chunk(3, -1), back.chunk(3, -1)
                 z = torch.sigmoid(z + vz)
                 hidden = (1 - z) * torch.tanh(n + torch.sigmoid(r + vr) * vn) + z * hidden

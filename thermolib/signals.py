@@ -18,6 +18,7 @@ Source: Whitelam et al. (2022), section III B, Eqs. (11) to (18).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -81,15 +82,20 @@ class Listener:
         """The mean over calls of the sum of the squared inputs, one for each parameter named, ``[T]``; 1 where it has
         no say, and 0 for a weight that no forward pass has used."""
         weights = {weight for _, own in self._layers for weight in own}
-        any_heard = next(iter(self._heard.values()))[0] if self._heard else torch.zeros(())
-        values = []
-        for name in names:
-            heard = self._heard.get(name, [])
-            if not heard:
-                values.append(any_heard.new_full((), 0.0 if name in weights else 1.0))
-            else:
-                values.append(heard[0] if len(heard) == 1 else torch.stack(heard).mean())
-        return torch.stack(values)
+        heard = {name: values for name, values in self._heard.items() if name in names}
+        means = [v[0] if len(v) == 1 else torch.stack(v).mean() for v in heard.values()]
+        stacked = torch.stack(means) if means else torch.zeros(0)
+        # behind them a zero, for weights that nothing has used, and a one, for what is no weight
+        values = torch.cat([stacked, stacked.new_zeros(1), stacked.new_ones(1)])
+        places = {name: number for number, name in enumerate(heard)}
+        order = tuple(places.get(name, len(heard) + (name not in weights)) for name in names)
+        return values.index_select(0, _index(order, values.device))
+
+
+@functools.cache
+def _index(order: tuple[int, ...], device: torch.device) -> Tensor:
+    """One tensor for all steps, so that they are compiled once."""
+    return torch.tensor(order, device=device)
 
 
 def _refuse(path: str, layer: nn.Module) -> None:
@@ -132,7 +138,8 @@ def _mean_square(layer: nn.Module, args: tuple, output: Any) -> Tensor:
 
 
 def _power(x: Tensor) -> Tensor:
-    return x.square().sum()
+    """The sum of squares, in one pass without a tensor of the squares."""
+    return torch.linalg.vector_norm(x).square()
 
 
 def _patches(layer: Any, convolve: Any, x: Tensor) -> Tensor:

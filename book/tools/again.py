@@ -1,8 +1,8 @@
 """A Sphinx extension: a box under the title of each chapter that says how to run it again, and how long it takes.
 
-The time is the one in the notebook's metadata, which ``book.tools.execute`` or a run of a batch has put there. Links to
-Binder and Colab need an address from which these can fetch the book: they are there where the book is built by GitHub,
-or from a clone of a repository on GitHub.
+The time is that of the last run whose record was kept: in ``results/compared.json``, or, where the book shows runs, in
+the metadata of each. Links to Binder and Colab need an address from which these can fetch the book: they are there
+where the book is built by GitHub, or from a clone of a repository on GitHub.
 """
 
 import json
@@ -11,6 +11,7 @@ import posixpath
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -49,12 +50,22 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
+def took(source: Path, stem: str) -> float:
+    """Seconds of the last run of a chapter that is on record; zero where there is none."""
+
+    def read(name: str) -> dict[str, Any]:
+        path = source / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    run = read(f"notebooks/{stem}.ipynb")["metadata"].get("thermolib", {})
+    return run.get("seconds") or read("results/compared.json").get(stem, {}).get("seconds", 0)
+
+
 def add_box(app: Sphinx, doctree: nodes.document, page: str) -> None:
     folder, _, stem = page.rpartition("/")
     if folder != "notebooks":
         return
-    stored = json.loads((Path(app.srcdir) / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"))
-    seconds = stored["metadata"].get("thermolib", {}).get("seconds")
+    seconds = took(Path(app.srcdir), stem)
     takes = f", about {duration(seconds)} on one core" if seconds else ""
     command = f".venv/bin/thermolib run notebooks/{stem}"
     box = nodes.container(classes=["rerun"])

@@ -41,23 +41,26 @@ def fresh() -> bool:
     return stamp.is_file() and stamp.read_text() == digest()
 
 
-def build(source: Path = ROOT) -> None:
-    """Build the book that lies at ``source``; any warning is an error."""
-    before = digest()
-    for old in (HTML, ROOT / "_build" / ".doctrees"):
+def build(source: Path = ROOT, builder: str = "html") -> Path:
+    """Build the book that lies at ``source`` and return its folder; any warning is an error."""
+    before, there = digest(), HTML.with_name(builder)
+    for old in (there, ROOT / "_build" / ".doctrees"):
         shutil.rmtree(old, ignore_errors=True)
+    # extensions import each other, and the library, from here
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
     done = subprocess.run(
-        [*command, "--path-output", str(ROOT), "--all", "-W", "-n", "--keep-going", "-q"],
+        [*command, "--path-output", str(ROOT), "--builder", builder, "--all", "-W", "-n", "--keep-going", "-q"],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        env=os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
     )
     if done.returncode:
-        shutil.rmtree(HTML, ignore_errors=True)  # half a book must not be mistaken for one
+        shutil.rmtree(there, ignore_errors=True)  # half a book must not be mistaken for one
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise SystemExit("the book could not be built:\n" + "\n".join(said[-60:]))
-    (HTML / ".built-from").write_text(before if source == ROOT else "runs")
+    (there / ".built-from").write_text(before if source == ROOT else "runs")
+    return there
 
 
 def stage_runs() -> Path:

@@ -42,8 +42,8 @@ def compared(ipynb: Path) -> Counter[str]:
 def recorded(results: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Batch, chapter, and a claim of it, for everything that was recorded."""
     for path in sorted(results.glob("*/claims.json")):
-        for run, rows in json.loads(path.readnodes.Text(encoding="utf-8")).items():
-            head = (path.parent / run / "at_paper_scale.txt").readnodes.Text(encoding="utf-8")
+        for run, rows in json.loads(path.read_text(encoding="utf-8")).items():
+            head = (path.parent / run / "at_paper_scale.txt").read_text(encoding="utf-8")
             chapter = head.partition("\n")[0].removeprefix("chapter").strip()
             for row in rows:
                 yield path.parent.name, chapter, row
@@ -59,7 +59,7 @@ class Reproduction(SphinxDirective):
         kept = source / "results" / "compared.json"
         for path in [kept, *notebooks.values(), *(source / "results").glob("*/claims.json")]:
             self.env.note_dependency(str(path))
-        again = json.loads(kept.readnodes.Text(encoding="utf-8")) if kept.is_file() else {}
+        again = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
         chapters, machines = [], {}
         for stem, ipynb in notebooks.items():
             cells = compared(ipynb)

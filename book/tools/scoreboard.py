@@ -1,18 +1,25 @@
-"""A Sphinx directive, ``{scoreboard}``: the claims of all chapters of the book, read from their stored outputs.
+"""Sphinx directives for what is gathered from the chapters: ``{scoreboard}`` and ``{errata}``.
 
-``{scoreboard} total`` gives the line of totals alone.
+The first shows the claims of all chapters, read from their stored outputs; ``{scoreboard} total`` the line of totals
+alone. The second shows the misprints and open points of the papers: the tables of chapters whose head is ``where | what
+| decided by`` or ``printed | should be``, and the claims of those whose names begin with ``errata``.
 """
 
+import json
 import posixpath
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 from docutils import nodes
+from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from thermolib import batch, claims
+
+TABLE = re.compile(r"^\| (?:where \| what \| decided by|printed \| should be) \|\n(?:\|.*\|(?:\n|$))+", re.M)
 
 
 def in_order(toc: Path) -> list[str]:
@@ -26,6 +33,13 @@ def in_order(toc: Path) -> list[str]:
 
     listed = files(yaml.safe_load(toc.read_text(encoding="utf-8")))
     return [Path(file).stem for file in listed if Path(file).parts[0] == "notebooks"]
+
+
+def tables(ipynb: Path) -> list[str]:
+    """The tables of errata in a chapter."""
+    cells = json.loads(ipynb.read_text(encoding="utf-8"))["cells"]
+    text = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    return [found for one in text for found in TABLE.findall(one)]
 
 
 class Scoreboard(SphinxDirective):
@@ -61,6 +75,36 @@ class Scoreboard(SphinxDirective):
         return found
 
 
+class Errata(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        source = Path(self.env.srcdir)
+        sections: dict[str, nodes.section] = {}
+        for stem in in_order(source / "_toc.yml"):
+            ipynb = source / "notebooks" / f"{stem}.ipynb"
+            self.env.note_dependency(str(ipynb))
+            found, records = tables(ipynb), batch.claimed(ipynb)
+            if not found:
+                continue
+            if not records:
+                raise self.error(f"{ipynb.name} has a table of errata and no claim, which would say of which paper")
+            paper = records[0]["paper"]
+            if paper not in sections:
+                sections[paper] = nodes.section(ids=[f"errata-{paper.replace('_', '-')}"])
+                sections[paper] += nodes.title("", claims.PAPERS[paper])
+            self.parse(sections[paper], f"From {{doc}}`../notebooks/{stem}`:")
+            for table in found:
+                self.parse(sections[paper], *table.splitlines())
+            if stem.startswith("errata"):
+                page = posixpath.relpath(f"notebooks/{stem}.html", posixpath.dirname(self.env.docname))
+                rows: list[dict[str, Any]] = [row for record in records for row in record["claims"]]
+                sections[paper] += nodes.raw("", claims.to_html(rows, page, link=True), format="html")
+        return [sections[paper] for paper in claims.PAPERS if paper in sections]
+
+    def parse(self, parent: nodes.Element, *lines: str) -> None:
+        self.state.nested_parse(StringList(lines, self.env.docname), self.content_offset, parent)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("scoreboard", Scoreboard)
+    app.add_directive("errata", Errata)
     return {"parallel_read_safe": True}

@@ -21,7 +21,7 @@ class Langevin(Splitting):
 
     .. math::
 
-        d\theta &= p\,dt, \qquad
+        d\theta = p\,dt, \qquad
         dp = G(\theta)\,dt - \gamma p\,dt + \sqrt{2\gamma\tau}\,dW, \qquad G = -\nabla L
 
     with the maps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -229,8 +230,13 @@ class AdaptiveMonteCarlo(Integrator):
         r""":math:`\lambda`, one value per parameter or one for all: 0 where there is no signal."""
         if not self.signal_norm:
             return signal
-        pieces = zip(scale(signal).split(1, 1), self.sizes, strict=True)
-        return torch.cat([value.expand(-1, size) for value, size in pieces], 1)
+        return scale(signal).index_select(1, _columns(self.sizes, signal.device))
+
+
+@functools.cache
+def _columns(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Which parameter tensor each parameter is in; one tensor for all steps, so that they are compiled once."""
+    return torch.repeat_interleave(torch.tensor(sizes)).to(device)
 
 
 def _none(q: Tensor) -> Tensor:

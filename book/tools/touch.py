@@ -1,0 +1,587 @@
+"""Figures that a reader moves with a slider: ``python -m book.tools.touch [NAME]`` computes them again.
+
+Each is a file ``book/touch/NAME.json``: what the slider says at each of its places, and for each panel its axes, what
+stands still in it and what moves. ``book/_static/touch.js`` draws it, and knows nothing of any of them; the directive
+``{touch} NAME`` puts it on a page, data and all, so that a page needs neither a network nor a kernel. Seeds are fixed.
+"""
+
+import base64
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from docutils import nodes
+from PIL import Image
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+import thermolib as tl
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "book" / "touch"
+COLOURS = tl.plots.METHOD_COLOURS
+INK = "#222222"  # figures bring their own bright ground, as those of the chapters do
+SHADES = 24  # of a decision region
+
+
+def axis(label: str, low: float, high: float, log: bool = False, ticks: Sequence[float] = ()) -> dict[str, Any]:
+    return {"label": label, "low": low, "high": high, "log": log, "ticks": list(ticks)}
+
+
+def places(step: int, last: int, number: int) -> list[int]:
+    """Looks at a run, whole multiples of ``step``, about evenly apart on a logarithmic scale."""
+    wanted = np.geomspace(step, last, number)
+    return sorted({int(step * max(1, round(w / step))) for w in wanted})
+
+
+def regions(ensemble: tl.Ensemble, each: Sequence[torch.Tensor], data: Any, pixels: int) -> dict[str, Any]:
+    """A panel whose ground is what a network decides, one picture for each place of the slider."""
+    fig, ax = plt.subplots()
+    shares = [tl.plots.decision_regions(ax, ensemble, q, data, pixels=pixels)[::-1] for q in each]
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    colours = (255 * ax.get_images()[0].cmap(np.linspace(0, 1, SHADES))[:, :3]).round().astype(np.uint8)
+    plt.close(fig)
+    strip = Image.fromarray((np.concatenate(shares) * (SHADES - 1)).round().astype(np.uint8), mode="P")
+    strip.putpalette(colours.tobytes())
+    file = io.BytesIO()
+    strip.save(file, "png", optimize=True)
+    points = []
+    for label, colour in enumerate(tl.plots.CLASS_COLOURS):
+        some = data.x[data.y == label][:150]
+        x, y = some.T.tolist()
+        points.append({"kind": "points", "x": x, "y": y, "colour": colour, "size": 1.6, "label": f"class {label}"})
+    return {
+        "x": axis("x₁", left, right),
+        "y": axis("x₂", bottom, top),
+        "sprite": {
+            "source": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+            "width": shares[0].shape[1],
+            "height": shares[0].shape[0],
+            "frames": len(shares),
+        },
+        "still": points,
+    }
+
+
+def temperature() -> dict[str, Any]:
+    """What one classifier of Figure 1 of the first paper decides, at nine temperatures."""
+    record = pd.read_csv(ROOT / "results" / "fig1" / "runs.csv")
+    record = record.query("start == 'normal 0.01' and equation == 'corrected'")
+    taus, seeds = sorted(record["temperature"].unique()), 3
+    data = tl.datasets.trigonometric(length=3, frequency=2, train=1000, test=1000, noise=0.02)
+    each = torch.tensor(taus, dtype=torch.float64).repeat_interleave(seeds)
+    networks = tl.Ensemble(tl.models.shlp(2, 500), len(each), init=tl.init.normal(0.01), seed=0)
+    law = tl.Langevin("BAOAB", step_size=0.4, friction=10.0, temperature=each)
+    accuracy = {"accuracy": tl.observe.accuracy(data.test)}
+    history = tl.train(
+        networks, law, data, loss=tl.losses.bce, batch_size=20, steps=50_000, every=50_000, observe=accuracy
+    )
+    found = history.last["accuracy"].to_numpy().reshape(len(taus), seeds)
+    middle = np.argsort(found, axis=1)[:, seeds // 2]  # the network of the median
+    shown = [history.final.q[i * seeds + m] for i, m in enumerate(middle)]
+    panel = regions(networks, shown, data.test, 190)
+    panel["title"] = "what one network decides"
+    runs = [record.loc[record["temperature"] == tau, "test accuracy"] for tau in taus]
+    at = [1e-9 if tau == 0 else tau for tau in taus]
+    means, errors = [r.mean() for r in runs], [r.sem() for r in runs]
+    curve = {
+        "title": f"test accuracy, mean of {len(runs[0])} networks",
+        "x": axis("temperature τ (left end: zero)", 5e-10, 0.2, True, [1e-8, 1e-6, 1e-4, 1e-2]),
+        "y": axis("test accuracy", 0.74, 0.96),
+        "still": [
+            {"kind": "line", "x": at, "y": means, "colour": COLOURS["BAOAB"], "label": "BAOAB"},
+            *(
+                {"kind": "line", "x": [x, x], "y": [m - e, m + e], "colour": COLOURS["BAOAB"]}
+                for x, m, e in zip(at, means, errors, strict=True)
+            ),
+        ],
+        "moving": [
+            {"kind": "points", "x": [[x] for x in at], "y": [[m] for m in means], "colour": COLOURS["BAOAB"], "size": 5}
+        ],
+    }
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    names = ["0", *("10" + str(round(math.log10(tau))).translate(raised) for tau in taus[1:])]
+    return {
+        "title": "Temperature of a classifier",
+        "slider": "temperature τ",
+        "places": names,
+        "start": 5,
+        "said": [
+            f"τ = {name}: test accuracy {tl.claims.mean_error(r)} over {len(r)} networks; the one shown has "
+            f"{found[i, m]:.3f}."
+            for i, (name, r, m) in enumerate(zip(names, runs, middle, strict=True))
+        ],
+        "alt": "Left, the plane coloured by the class that a network gives it, with a cosine and a sine that cross "
+        "six times. Right, test accuracy against temperature: it rises to 0.0001 and falls above.",
+        "panels": [panel, curve],
+    }
+
+
+def oscillator() -> dict[str, Any]:
+    """What thermometers in positions and in momenta read at a step size, for six words: closed forms."""
+    words = ("BAOAB", "BAOA", "ABOBA", "OBABO", "OBA", "ABO")
+    steps = [round(0.05 * i, 2) for i in range(1, 40)]
+    nan = math.nan
+    read: dict[str, list[tuple[float, float]]] = {}
+    for word in words:
+        read[word] = []
+        for h in steps:
+            try:
+                m = tl.exact.stationary_moments(word, curvature=1.0, step_size=h, friction=1.0, temperature=1.0)
+                read[word].append((m.qq, m.pp))
+            except ValueError:  # beyond the limit of stability
+                read[word].append((nan, nan))
+    panels, kinds = [], (("positions", 0, COLOURS["Langevin"]), ("momenta", 1, COLOURS["AdLaLa"]))
+    for word in words:
+        moving = [
+            {
+                "kind": "points",
+                "x": [[h] for h in steps],
+                "y": [[r[i]] for r in read[word]],
+                "colour": colour,
+                "size": 5,
+                "label": name,
+            }
+            for name, i, colour in kinds
+        ]
+        still = [
+            {"kind": "line", "x": steps, "y": [r[i] for r in read[word]], "colour": colour, "thin": True}
+            for _, i, colour in kinds
+        ]
+        exact = {"kind": "line", "x": [0, 2], "y": [1, 1], "colour": INK, "dash": True, "thin": True}
+        panels.append(
+            {
+                "title": word,
+                "x": axis("step size h", 0, 2),
+                "y": axis("temperature read", 0, 3),
+                "still": [exact, *still],
+                "moving": moving,
+                "small": True,
+            }
+        )
+
+    def say(i: int) -> str:
+        parts = [
+            f"{word} {read[word][i][0]:.2f} and {read[word][i][1]:.2f}"
+            if math.isfinite(read[word][i][0])
+            else f"{word} is unstable"
+            for word in words
+        ]
+        return f"h = {steps[i]:g}; positions and momenta read: " + "; ".join(parts) + "."
+
+    return {
+        "title": "Step size of an oscillator",
+        "slider": "step size h, in units of one over the frequency",
+        "places": [f"{h:g}" for h in steps],
+        "start": 23,
+        "said": [say(i) for i in range(len(steps))],
+        "alt": "Six panels, one for each word: the temperatures that positions and momenta read against the step size. "
+        "The true temperature is one. The positions of BAOAB and the momenta of BAOA are exact at every step size.",
+        "panels": panels,
+    }
+
+
+def spirals() -> dict[str, Any]:
+    """Adam and AdLaLa on spirals of four turns, side by side along the training."""
+    data = tl.datasets.spirals(turns=4, power=1.0, seed=0)
+    every, steps, runs = 500, 60_000, 4
+    looks = places(every, steps, 13)
+    methods = {
+        "Adam": (tl.Adam(0.005), tl.init.normal(0.5)),
+        "AdLaLa": (
+            tl.AdLaLa(step_size=0.1, temperature=(1e-4, 1e-5), friction=0.03, noise=0.01, coupling=0.1),
+            tl.init.normal(0.01),
+        ),
+    }
+    panels, curves, moving, reached = [], [], [], {}
+    for name, (law, start) in methods.items():
+        networks = tl.Ensemble(tl.models.shlp(2, 500), runs, init=start, seed=1)
+        kept: dict[int, torch.Tensor] = {}
+        begin: Any = None
+        for look in looks:
+            history = tl.train(
+                networks,
+                law,
+                data,
+                loss=tl.losses.bce,
+                batch_size=20,
+                steps=look - (begin.step if begin else 0),
+                every=steps,
+                observe={"accuracy": tl.observe.accuracy(data.test)},
+                start=begin,
+            )
+            begin = history.final
+            kept[look] = history.last["accuracy"].to_numpy(), begin.q[0].clone()
+        panel = regions(networks, [kept[look][1] for look in looks], data.train, 150)
+        panels.append(panel | {"title": name, "square": True})
+        reached[name] = [kept[look][0] for look in looks]
+        means = [a.mean() for a in reached[name]]
+        curves.append({"kind": "line", "x": looks, "y": means, "colour": COLOURS[name], "label": name})
+        dots = {"x": [[x] for x in looks], "y": [[m] for m in means], "colour": COLOURS[name], "size": 5}
+        moving.append({"kind": "points", **dots})
+    curve = {
+        "title": f"test accuracy, mean of {runs} networks",
+        "x": axis("training step", 400, 70_000, True, [1000, 10_000]),
+        "y": axis("test accuracy", 0.45, 1),
+        "still": curves,
+        "moving": moving,
+    }
+    return {
+        "title": "Training time on spirals of four turns",
+        "slider": "training step",
+        "places": [f"{look:,}" for look in looks],
+        "start": len(looks) // 2,
+        "said": [
+            f"Step {look:,}: test accuracy "
+            + ", ".join(f"{name} {tl.claims.mean_error(reached[name][i])}" for name in methods)
+            + f" over {runs} networks."
+            for i, look in enumerate(looks)
+        ],
+        "alt": "Left and middle, what a network trained by Adam and one trained by AdLaLa decide, with the points of "
+        "two spirals. Right, their test accuracy against the training step.",
+        "panels": [*panels, curve],
+    }
+
+
+def cooling() -> dict[str, Any]:
+    """Particles on a landscape of many minima: cooled by momentum, or at a constant momentum."""
+    tilt, lr, rho0, steps, runs, frames = 2.0, 0.01, 0.99, 3000, 240, 50
+    hottest = 8.0
+
+    def dents(q: torch.Tensor) -> torch.Tensor:
+        return (tilt / 2 * q.square() + 1 - torch.cos(2 * math.pi * q)).sum(1)
+
+    start = 8 * tl.noise.key(0, runs).uniform(tl.noise.DATA, 1) - 4
+    strength = math.sqrt(4 / lr * (1 - rho0) / (1 + rho0) * hottest)
+    methods = {
+        "CoolMomentum": tl.CoolMomentum(lr, rho0, steps),
+        "momentum": tl.Momentum(lr=lr * 1.9 / 2, rho=0.9),
+    }
+    x = np.linspace(-4.3, 4.3, 300)
+    ground = {"kind": "line", "x": x, "y": tilt / 2 * x**2 + 1 - np.cos(2 * np.pi * x), "colour": "#777777"}
+    at = list(range(0, steps + 1, steps // frames))
+    share = torch.tensor(at, dtype=torch.float64) / steps
+    rho = tl.integrators.momentum.cooled(torch.tensor(rho0, dtype=torch.float64), share, "paper").numpy()
+    low = hottest * (1 - rho0) / (1 + rho0)
+    heat = {"CoolMomentum": low * (1 + rho) / (1 - rho), "momentum": np.full(len(at), low * 1.9 / 0.1)}
+    panels, share_found = [], {}
+    for name, law in methods.items():
+        history = tl.simulate(
+            dents,
+            law,
+            start,
+            steps,
+            seed=0,
+            gradient_noise=strength,
+            every=steps // frames,
+            observe={"x": lambda state: state.q[:, 0]},
+            compile=True,
+        )
+        table = history.frame.pivot(index="step", columns="replica", values="x").loc[at].to_numpy()
+        heights = tilt / 2 * table**2 + 1 - np.cos(2 * np.pi * table)
+        share_found[name] = (np.abs(table) < 0.5).mean(1)
+        dots = {"kind": "points", "x": table[:, :80], "y": heights[:, :80], "colour": COLOURS[name], "size": 2.6}
+        title = name if name == "CoolMomentum" else "momentum, constant ρ = 0.9"
+        panels.append(
+            {
+                "title": title,
+                "x": axis("position", -4.3, 4.3),
+                "y": axis("loss U", 0, 20),
+                "still": [ground],
+                "moving": [dots],
+            }
+        )
+    curve = {
+        "title": "temperature",
+        "x": axis("step", 0, steps),
+        "y": axis("temperature T", 0.03, 12, True, [0.1, 1, 10]),
+        "still": [{"kind": "line", "x": at, "y": heat[n], "colour": COLOURS[n], "label": n} for n in methods],
+        "moving": [
+            {"kind": "points", "x": [[a] for a in at], "y": [[t] for t in heat[n]], "colour": COLOURS[n], "size": 5}
+            for n in methods
+        ],
+    }
+    return {
+        "title": "The cooling of CoolMomentum",
+        "slider": "step",
+        "places": [f"{a:,}" for a in at],
+        "start": 0,
+        "said": [
+            f"Step {a:,}: CoolMomentum has ρ = {rho[i]:.2f} and T = {heat['CoolMomentum'][i]:.2f}; in the deepest "
+            f"minimum are {100 * share_found['CoolMomentum'][i]:.0f} % of its {runs} particles, and "
+            f"{100 * share_found['momentum'][i]:.0f} % of those at constant momentum, T = {heat['momentum'][i]:.2f}."
+            for i, a in enumerate(at)
+        ],
+        "alt": "Left and middle, particles on a bowl with dents: those of CoolMomentum gather in the deepest minimum, "
+        "those at constant momentum stay spread over several. Right, the two temperatures against the step.",
+        "panels": [*panels, curve],
+    }
+
+
+def nucleation() -> dict[str, Any]:
+    """A network of sixteen layers leaves its plateau: losses of twenty runs and the functions of some of them."""
+    points, steps, runs, shown = 64, 2000, 20, 5
+    theta = (torch.arange(points)[:, None] + 0.5) / points
+    target = tl.datasets.Split(theta, 0.5 * ((theta > 0.5) & (theta < 0.75)).float())
+    plateau = float(target.y.var(correction=0))
+    networks = tl.Ensemble(tl.models.mlp((1, *[4] * 15, 10, 1)), runs, tl.init.normal(0.01), seed=0)
+    law = tl.AdaptiveMonteCarlo(0.01, 0.01, 100, True)
+    at, begin, outputs, losses = places(10, steps, 50), None, [], []
+    for look in at:
+        done = begin.step if begin else 0
+        history = tl.train(
+            networks,
+            law,
+            target,
+            loss=tl.losses.mse,
+            steps=look - done,
+            every=10,
+            observe={"loss": lambda state: state.loss},
+            start=begin,
+            compile="trace",
+        )
+        begin = history.final
+        losses.append(history.frame[history.frame["step"] > done])
+        outputs.append(networks.predict(theta, begin.q)[:, :, 0])
+    table = pd.concat(losses).pivot_table(index="step", columns="replica", values="loss")
+    now = np.array([table.loc[a].to_numpy() for a in at])
+    left = (now < 0.96 * plateau).sum(1)
+    order = np.argsort(table.iloc[-1].to_numpy())
+    some = order[np.linspace(0, runs - 1, shown).round().astype(int)]
+    palette = ["#0072b2", "#d55e00", "#117755", "#b0307a", "#e69f00"]
+    thin = places(10, steps, 110)
+    curve = {
+        "title": f"loss of {runs} runs",
+        "x": axis("epoch", 9, 1.1 * steps, True, [10, 100, 1000]),
+        "y": axis("loss U", 3e-4, 0.1, True, [1e-3, 1e-2, 1e-1]),
+        "still": [
+            {"kind": "line", "x": [9, 1.1 * steps], "y": [plateau, plateau], "colour": INK, "dash": True, "thin": True},
+            *(
+                {"kind": "line", "x": thin, "y": table.loc[thin, r], "colour": "#bbbbbb", "thin": True}
+                for r in range(runs)
+                if r not in some
+            ),
+            *(
+                {"kind": "line", "x": thin, "y": table.loc[thin, r], "colour": c, "thin": True}
+                for r, c in zip(some, palette, strict=True)
+            ),
+        ],
+        "moving": [
+            {
+                "kind": "points",
+                "x": [[a] for a in at],
+                "y": [[now[i, r]] for i in range(len(at))],
+                "colour": c,
+                "size": 4.5,
+            }
+            for r, c in zip(some, palette, strict=True)
+        ],
+    }
+    flat = theta[:, 0].tolist()
+    function = {
+        "title": f"the functions of {shown} of them",
+        "x": axis("θ", 0, 1),
+        "y": axis("output", -0.2, 0.7),
+        "still": [
+            {
+                "kind": "line",
+                "x": [0, 0.5, 0.5, 0.75, 0.75, 1],
+                "y": [0, 0, 0.5, 0.5, 0, 0],
+                "colour": INK,
+                "dash": True,
+                "label": "target",
+            }
+        ],
+        "moving": [
+            {"kind": "line", "x": flat, "y": [o[r].tolist() for o in outputs], "colour": c}
+            for r, c in zip(some, palette, strict=True)
+        ],
+    }
+    return {
+        "title": "Nucleation of deep networks",
+        "slider": "epoch",
+        "places": [f"{a:,}" for a in at],
+        "start": len(at) // 3,
+        "said": [f"Epoch {a:,}: {n} of {runs} runs have left the plateau." for a, n in zip(at, left, strict=True)],
+        "alt": "Left, the losses of twenty networks of sixteen layers: each stays on a plateau and leaves it at a time "
+        "of its own. Right, their functions: constant on the plateau, a bump over the target's step later.",
+        "panels": [curve, function],
+    }
+
+
+def simmering() -> dict[str, Any]:
+    """The ensemble of simmering on the noisy sine, as networks are added to it."""
+    divisions, one, loss = 20, 1, tl.losses.in_units(tl.losses.sse)
+    raw = tl.datasets.random_splits(tl.datasets.noisy_sine(replicas=divisions, seed=0), 65, divisions, seed=0)
+    data = tl.datasets.min_max(raw, targets=True)
+    line = torch.linspace(-1, 1, 81)
+    curve = tl.datasets.Splits(
+        line[None, :, None].expand(divisions, -1, 1), torch.sin(2 * math.pi * line).expand(divisions, -1)
+    )
+    fine = tl.datasets.min_max(tl.datasets.Data(raw.train, curve), targets=True).test
+    networks = tl.Ensemble(tl.models.mlp((1, 20, 20, 1), "tanh"), divisions, init=tl.init.glorot_normal(), seed=0)
+    adam = tl.Adam(0.002, epsilon=1e-7)
+    most = tl.train(networks, adam, data, loss=loss, steps=1999, every=1999)
+    cold = tl.train(networks, adam, data, loss=loss, steps=1, start=most.final, compile=False).final.q
+    chain = tl.NoseHooverChain(0.002, 0.05, 2, 1.0, increment=0.01, stair=1000)
+    start = chain.init(cold, (cold - most.final.q) / 0.002)
+    warm = tl.train(networks, chain, data, loss=loss, steps=7000, every=7000, start=start).final
+    found = tl.Predictions(fine, every=10, keep=512)
+    tl.train(networks, chain, data, loss=loss, steps=3000, every=3000, start=warm, collect=found)
+    kept = found.kept[..., 0]  # [S, R, B]
+    truth = fine.y[..., 0] if fine.y.ndim == 3 else fine.y
+    before = networks.predict(fine.x, cold, own=True)[..., 0]
+
+    def misses(output: torch.Tensor) -> np.ndarray:
+        return (1 - tl.observe.determination(output, truth)).clamp(max=1).numpy()
+
+    counts = sorted({round(n) for n in np.geomspace(1, len(kept), 28)})
+    means = [kept[:n].mean(0) for n in counts]
+    bands = [torch.quantile(kept[:n, one], torch.tensor([0.05, 0.95]), dim=0) for n in counts]
+    x = fine.x[one, :, 0].tolist()
+    panel = {
+        "title": "one division of the data",
+        "x": axis("x (scaled)", -1, 1),
+        "y": axis("y (scaled)", -1.5, 1.5),
+        "still": [
+            {
+                "kind": "points",
+                "x": data.train.x[one, :, 0],
+                "y": data.train.y[one, :, 0],
+                "colour": INK,
+                "size": 2,
+                "label": "training data",
+            },
+            {"kind": "line", "x": x, "y": truth[one], "colour": "#117755", "label": "sine", "dash": True},
+            {"kind": "line", "x": x, "y": before[one], "colour": COLOURS["Adam"], "label": "Adam"},
+        ],
+        "moving": [
+            {
+                "kind": "band",
+                "x": x,
+                "y": [b[0].tolist() for b in bands],
+                "top": [b[1].tolist() for b in bands],
+                "colour": COLOURS["Nosé-Hoover"],
+            },
+            {
+                "kind": "line",
+                "x": x,
+                "y": [m[one].tolist() for m in means],
+                "colour": COLOURS["Nosé-Hoover"],
+                "label": "simmering",
+            },
+        ],
+    }
+    distance = [misses(m) for m in means]
+    level = float(np.median(misses(before)))
+    middle = [float(np.median(d)) for d in distance]
+    right = {
+        "title": f"distance from the sine, median of {divisions} divisions",
+        "x": axis("networks in the ensemble", 0.9, 1.15 * counts[-1], True, [1, 10, 100]),
+        "y": axis("1 − R²", 0, 1.25 * max(*middle, level)),
+        "still": [
+            {
+                "kind": "line",
+                "x": [0.9, 1.15 * counts[-1]],
+                "y": [level, level],
+                "colour": COLOURS["Adam"],
+                "label": "Adam",
+            },
+            {"kind": "line", "x": counts, "y": middle, "colour": COLOURS["Nosé-Hoover"], "label": "simmering"},
+        ],
+        "moving": [
+            {
+                "kind": "points",
+                "x": [[n] for n in counts],
+                "y": [[m] for m in middle],
+                "colour": COLOURS["Nosé-Hoover"],
+                "size": 5,
+            }
+        ],
+    }
+    return {
+        "title": "A simmering ensemble grows",
+        "slider": "networks in the ensemble",
+        "places": [str(n) for n in counts],
+        "start": 0,
+        "said": [
+            f"{n} network{'s' * (n > 1)}: the median distance from the sine, 1 − R², is {m:.4f}; Adam's is {level:.4f}."
+            for n, m in zip(counts, middle, strict=True)
+        ],
+        "alt": "Left, noisy points of a sine, the curve that Adam fits, and the mean of a growing number of networks "
+        "with the band that holds 90 % of them. Right, the distance from the sine against their number.",
+        "panels": [panel, right],
+    }
+
+
+FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
+    f.__name__: f for f in (temperature, oscillator, spirals, cooling, nucleation, simmering)
+}
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold, with four digits: more would not be seen."""
+    if isinstance(value, dict):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray | torch.Tensor | pd.Index | pd.Series):
+        return [plain(v) for v in (value.tolist() if hasattr(value, "tolist") else value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return None if not math.isfinite(value) else float(f"{value:.4g}")
+    return value
+
+
+class Touch(SphinxDirective):
+    """``{touch} NAME``: the figure, its slider, and its data."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        path = Path(self.env.srcdir) / "book" / "touch" / f"{name}.json"
+        self.env.note_dependency(str(path))
+        data = json.loads(path.read_text(encoding="utf-8"))
+        last, start = len(data["places"]) - 1, data["start"]
+        inside = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+        html = f"""
+<figure class="touch" id="touch-{name}">
+<div class="panels"></div>
+<p class="control"><label for="slider-{name}">{data["slider"]}</label>
+<input type="range" id="slider-{name}" min="0" max="{last}" step="1" value="{start}"
+  aria-valuetext="{data["places"][start]}"><b>{data["places"][start]}</b></p>
+<figcaption aria-live="polite">{data["said"][start]}</figcaption>
+<script type="application/json">{inside}</script>
+</figure>"""
+        return [nodes.raw("", html, format="html")]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("touch", Touch)
+    app.add_js_file("touch.js", loading_method="defer")
+    return {"parallel_read_safe": True}
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(FIGURES)
+    if unknown := [name for name in names if name not in FIGURES]:
+        raise SystemExit(f"there is no figure {unknown[0]!r}; there are: {', '.join(FIGURES)}")
+    for name in names:
+        text = json.dumps(plain(FIGURES[name]()), ensure_ascii=False, separators=(",", ":"))
+        (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        print(f"{name}: {len(text.encode()) / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
