@@ -124,6 +124,9 @@ spirals: accuracy after 10000 gradients, 16 runs
 waves: accuracy after 10000 gradients, 16 runs
   SGD          0.7 ± 0.1           to 0.8: 1 ± 0 of the budget
 
+spirals: accuracy after 10000 gradients, 16 runs
+  Adam         0.9 ± 0.1           to 0.8: 1 ± 0 of the budget
+
 spirals: spread between runs; temperatures; change of the quality at other step sizes
   SGD          sd 0.010; kinetic none, configurational 1.0e-03; x0.5 -0.010 x2 +0.003
   Nosé-Hoover  sd 0.000; kinetic 1.0e-03, configurational 1.0e-03; x0.5 +0.000 x2 -0.250"""
@@ -135,7 +138,7 @@ def test_a_record_gives_back_what_a_chapter_printed(tmp_path):
     record = tuning.Record(file)
     assert record.setting("spirals", "SGD") == {"step_size": 0.5, "temperature": 1e-5}
     assert record.setting("waves", "SGD") == {"step_size": 0.25}
-    assert record.scores("spirals") == {"SGD": (0.812, 0.004), "Nosé-Hoover": (-1.5e-3, 2e-4)}
+    assert record.scores("spirals") == {"SGD": (0.812, 0.004), "Nosé-Hoover": (-1.5e-3, 2e-4), "Adam": (0.9, 0.1)}
     assert record.scores("waves") == {"SGD": (0.7, 0.1)}
     assert record.changes("spirals") == {"SGD": {0.5: -0.01, 2.0: 0.003}, "Nosé-Hoover": {0.5: 0.0, 2.0: -0.25}}
     assert record.changes("waves") == {}

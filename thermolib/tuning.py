@@ -238,8 +238,7 @@ class Record:
         }
 
     def _below(self, problem: str, end: str) -> str:
-        found = re.search(rf"^{re.escape(problem)}: .*{end}\n((?:  .*(?:\n|\Z))+)", self._text, re.M)
-        return found[1] if found else ""
+        return "".join(re.findall(rf"^{re.escape(problem)}: .*{end}\n((?:  .*(?:\n|\Z))+)", self._text, re.M))
 
 
 def panels(
