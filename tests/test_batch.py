@@ -77,6 +77,7 @@ kernelspec: {display_name: Python 3, language: python, name: python3}
 seconds = 0.0  # to sleep
 gigabytes = 0.0  # to fill
 number = 0
+others = 0  # to wait for until they have begun
 ```
 
 ```{code-cell} ipython3
@@ -87,6 +88,10 @@ with Path("log").open("a") as log:
     log.write(f"{number}\\n")
 filled = bytearray(int(gigabytes * 2**30))
 time.sleep(seconds)
+end = time.monotonic() + 150
+while (begun := len(Path("log").read_text().split()) - 1) < others:
+    assert time.monotonic() < end, f"only {begun} others have begun"
+    time.sleep(0.1)
 1 / (number - 13)
 ```
 """
@@ -330,6 +335,18 @@ def until(condition, seconds=300.0):
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+def test_no_run_waits_behind_a_long_one_while_a_worker_is_free(project):
+    path = write(
+        project,
+        "  - {chapter: quick, parameters: {others: 4}, name: long}\n"
+        "  - {chapter: quick, parameters: {seconds: 1.0}, cross: {number: 1..4}, name: short}\n",
+    )
+    result = CliRunner().invoke(cli.main, ["run", "--workers", "2", str(path)])
+    assert result.exit_code == 0 and "[5/5]" in result.output, result.output
+    begun = list(map(int, (project / "notebooks" / "log").read_text().split()))
+    assert [number for number in begun if number] == [1, 2, 3, 4]  # in the order of the batch
 
 
 def test_a_batch_that_is_killed_goes_on_where_it_was(project):

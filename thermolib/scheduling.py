@@ -83,24 +83,31 @@ def _default_workers(runs: Sequence[Run]) -> int:
 
 
 def _gather(client: Any, runs: Sequence[Run], say: Callable[[str], None], distributed: Any) -> Iterator[Outcome]:
-    names = {}
-    for run in runs:
+    made: dict[Any, Run] = {}  # being made, or waiting for a GPU
+
+    def submit(run: Run) -> None:
         needs = {"resources": {"GPU": run.gpus}} if run.gpus else {}
-        future = client.submit(_make, run, key=f"{run.name}/{os.urandom(4).hex()}", pure=False, **needs)
-        names[future] = run.name
-    pending, number = set(names), 0
+        made[client.submit(_make, run, key=f"{run.name}/{os.urandom(4).hex()}", pure=False, **needs)] = run
+
+    for run in runs:
+        if run.gpus:
+            submit(run)
+    # Dask would hand the others out at once, to workers that may be long at what they have: here a worker gets its next
+    # run when it is free, so that the order of the batch holds and none waits beside a queue
+    left, number = [run for run in runs if not run.gpus], 0
     with tqdm(total=len(runs), unit="run", disable=None, file=sys.stderr) as bar:
-        while pending:
+        while made or left:
+            while left and sum(not run.gpus for run in made.values()) < max(sum(client.nthreads().values()), 1):
+                submit(left.pop(0))
             with suppress(TimeoutError):
-                distributed.wait(pending, timeout=1.0, return_when="FIRST_COMPLETED")
+                distributed.wait(list(made), timeout=1.0, return_when="FIRST_COMPLETED")
             if not bar.disable:
                 now = {key.partition("/")[0] for keys in client.processing().values() for key in keys}
                 bar.set_postfix_str(", ".join(sorted(now))[:60])
-            for future in [future for future in pending if future.done()]:
-                pending.discard(future)
+            for future in [future for future in made if future.done()]:
+                outcome = _outcome(future, made.pop(future).name)
                 number += 1
                 bar.update()
-                outcome = _outcome(future, names[future])
                 tail = f"failed: {outcome.error}" if outcome.error else f"{outcome.seconds:.0f} s"
                 say(f"[{number}/{len(runs)}] {outcome.name}: {tail}")
                 yield outcome
@@ -169,7 +176,10 @@ def _local(workers: int) -> Any:
 
     return SpecCluster(
         workers={i: {"cls": Nanny, "options": options(i)} for i in range(workers)},
-        scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
+        scheduler={
+            "cls": Scheduler,
+            "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
+        },
         silence_logs=logging.ERROR,
     )
 

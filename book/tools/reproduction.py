@@ -7,7 +7,6 @@ from ``results/BATCH/claims.json``.
 
 import json
 import posixpath
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,35 @@ from thermolib import batch, claims
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 
 
-def compared(ipynb: Path) -> Counter[str]:
-    """How many cells of a chapter are compared within which tolerance, in words."""
-    found: Counter[str] = Counter()
-    for cell in nbformat.read(ipynb, as_version=4).cells:
+def compared(notebook: nbformat.NotebookNode) -> tuple[int, int, str]:
+    """How many cells of a chapter are compared to the letter, how many within a tolerance, and within which."""
+    exact, within = 0, list[compare.Tolerance]()
+    for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         if cell.cell_type != "code" or NOT_COMPARED & set(tags):
             continue
         claimed = any(claims.read("".join(o.get("data", {}).get("text/html", ""))) for o in cell.outputs)
-        if not claimed and not compare.texts(cell.outputs, keep_stderr=False):
-            continue
-        tolerances = [tag for tag in tags if tag.startswith(("rtol=", "atol=", "zscore="))]
-        found["claims" if claimed else " and ".join(tolerances) or "to the letter"] += 1
-    return found
+        if claimed or compare.texts(cell.outputs, keep_stderr=False):
+            tolerance = compare.tolerance(tags, shows_claims=claimed)
+            exact, within = (exact + 1, within) if tolerance.exact else (exact, [*within, tolerance])
+    said = [
+        _range("{} standard errors", [t.zscore for t in within]),
+        _range("relative {}", [t.rtol for t in within]),
+        _range("absolute {}", [t.atol for t in within]),
+    ]
+    return exact, len(within), "; ".join(filter(None, said))
+
+
+def _range(words: str, values: list[float | None]) -> str:
+    """From the smallest to the largest of the values that there are."""
+    there = sorted({value for value in values if value})
+    return words.format(" to ".join(f"{value:g}" for value in dict.fromkeys((there[0], there[-1])))) if there else ""
+
+
+def title(notebook: nbformat.NotebookNode) -> str:
+    """The first heading of a chapter."""
+    lines = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown").splitlines()
+    return next(line[2:] for line in lines if line.startswith("# "))
 
 
 def recorded(results: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -60,13 +75,12 @@ class Reproduction(SphinxDirective):
         for path in [kept, *notebooks.values(), *(source / "results").glob("*/claims.json")]:
             self.env.note_dependency(str(path))
         again = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-        chapters, machines = [], {}
+        chapters, machines = [], dict[str, str]()
         for stem, ipynb in notebooks.items():
-            cells = compared(ipynb)
-            how = ", ".join(f"{number} {what}" for what, number in sorted(cells.items()))
-            run = again.get(stem)
-            row = [_link(stem, pages[stem]), nodes.Text(str(sum(cells.values()))), nodes.Text(how)]
-            if run:
+            notebook = nbformat.read(ipynb, as_version=4)
+            exact, within, how = compared(notebook)
+            row = [_link(title(notebook), pages[stem]), *map(nodes.Text, (f"{exact}", f"{within}", how))]
+            if run := again.get(stem):
                 where = "; ".join(run[name] for name in ("machine", "versions"))
                 machine = machines.setdefault(where, f"{len(machines) + 1}")
                 result = "agrees" if run["agrees"] else "does not agree, or waits for data"
@@ -74,7 +88,7 @@ class Reproduction(SphinxDirective):
             else:
                 row += map(nodes.Text, ("not compared yet", "", "", "", ""))
             chapters.append(row)
-        head = ("Chapter", "Cells compared", "How", "Outcome", "Seconds", "Date", "Commit", "Machine")
+        head = ("Chapter", "To the letter", "Within", "Tolerances", "Outcome", "Seconds", "Date", "Commit", "Machine")
         found: list[nodes.Node] = [_table(head, chapters, "reproduction")]
         found += [nodes.paragraph("", f"Machine {number}: {where}.") for where, number in machines.items()]
         larger: dict[tuple[str, str], list[str]] = {}
