@@ -2,6 +2,9 @@
 
 import math
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -106,6 +109,60 @@ def test_calibration_error_of_classifiers_that_know_how_sure_they_are_and_of_one
     assert abs(float(errors[1]) - 0.25) < bound
     both = tuning.calibration_error(torch.stack([1 - p, p], -1)[None], y)
     torch.testing.assert_close(both[0], errors[0])
+
+
+RECORD = """chapter    any
+
+waves, SGD, tuned: {"step_size": 0.25}
+
+spirals, SGD, tuned: {"step_size": 0.5, "temperature": 1e-05}
+spirals, Nosé-Hoover, tuned: {"step_size": 0.1}
+
+spirals: accuracy after 10000 gradients, 16 runs
+  SGD          0.812 ± 0.004       to 0.8: 0.9 ± 0.1 of the budget
+  Nosé-Hoover  -1.5e-03 ± 2.0e-04  to 0.8: 1 ± 0 of the budget
+waves: accuracy after 10000 gradients, 16 runs
+  SGD          0.7 ± 0.1           to 0.8: 1 ± 0 of the budget
+
+spirals: accuracy after 10000 gradients, 16 runs
+  Adam         0.9 ± 0.1           to 0.8: 1 ± 0 of the budget
+
+spirals: spread between runs; temperatures; change of the quality at other step sizes
+  SGD          sd 0.010; kinetic none, configurational 1.0e-03; x0.5 -0.010 x2 +0.003
+  Nosé-Hoover  sd 0.000; kinetic 1.0e-03, configurational 1.0e-03; x0.5 +0.000 x2 -0.250"""
+
+
+def test_a_record_gives_back_what_a_chapter_printed(tmp_path):
+    file = tmp_path / "record.txt"
+    file.write_text(RECORD, encoding="utf-8")
+    record = tuning.Record(file)
+    assert record.setting("spirals", "SGD") == {"step_size": 0.5, "temperature": 1e-5}
+    assert record.setting("waves", "SGD") == {"step_size": 0.25}
+    assert record.scores("spirals") == {"SGD": (0.812, 0.004), "Nosé-Hoover": (-1.5e-3, 2e-4), "Adam": (0.9, 0.1)}
+    assert record.scores("waves") == {"SGD": (0.7, 0.1)}
+    assert record.changes("spirals") == {"SGD": {0.5: -0.01, 2.0: 0.003}, "Nosé-Hoover": {0.5: 0.0, 2.0: -0.25}}
+    assert record.changes("waves") == {}
+    with pytest.raises(ValueError, match="no record of the tuning of Adam on waves"):
+        record.setting("waves", "Adam")
+    nothing = tuning.Record(tmp_path / "none.txt")
+    assert nothing.scores("spirals") == nothing.changes("spirals") == {}
+
+
+def test_the_panels_show_scores_curves_step_sizes_and_temperatures():
+    frame = pd.DataFrame({"gradients": [0, 50, 100] * 2, "replica": [0] * 3 + [1] * 3, "accuracy": [0.5, 0.6, 0.7] * 2})
+    frame["configurational"] = 1e-3
+    scores = {"SGD": np.array([0.7, 0.8]), "Adam": np.array([0.9, 0.9])}
+    end, way = tuning.panels(
+        scores, {"SGD": frame, "Adam": frame.assign(kinetic=2e-3)}, {"SGD": {0.5: -0.1}}, score="accuracy",
+        along="accuracy", recorded={"Adam": (0.95, 0.01)}, lowest=0.8,
+    )  # fmt: skip
+    _, _, other, heat = plt.gcf().axes
+    assert [tick.get_text() for tick in end.get_yticklabels()] == ["SGD", "Adam"]
+    assert [round(float(line.get_xdata()[0]), 3) for line in end.lines if line.get_marker() in "os"] == [0.8, 0.9, 0.95]
+    assert [list(line.get_ydata()) for line in way.lines] == [[0.5, 0.6, 0.7]] * 2
+    assert [list(np.round(line.get_ydata(), 3)) for line in other.lines] == [[0.8, 0.8], [0.95]]
+    assert sorted(float(line.get_ydata()[-1]) for line in heat.lines) == [1e-3, 1e-3, 2e-3]
+    plt.close("all")
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from scipy.stats import qmc
 from torch import Tensor
 
-from thermolib import checks
+from thermolib import checks, plots
 from thermolib.integrators import (
     LOL,
     SGD,
@@ -27,7 +33,7 @@ from thermolib.integrators import (
 )
 from thermolib.integrators.base import Integrator, Value
 
-__all__ = ["GRADIENT", "METHODS", "Method", "best", "calibration_error", "repeated", "trials"]
+__all__ = ["GRADIENT", "METHODS", "Method", "Record", "best", "calibration_error", "panels", "repeated", "trials"]
 
 #: Evaluations of the loss that a gradient costs: its own pass forward, and a pass backward of twice the work.
 GRADIENT = 3
@@ -189,3 +195,105 @@ def repeated(
     """
     factor = torch.tensor(factors, dtype=torch.float32).repeat_interleave(torch.tensor(each))
     return {name: value * (factor if name == size else torch.ones_like(factor)) for name, value in setting.items()}
+
+
+class Record:
+    r"""What a batch printed for a chapter: the settings that it chose, and the scores that they had.
+
+    It reads lines of three kinds, of which the last two stand below a line that begins with the problem::
+
+        spirals, SGD, tuned: {"step_size": 0.5}
+        spirals: accuracy after 10000 gradients, 16 runs
+          SGD          0.812 ± 0.004 ...
+        spirals: spread between runs; temperatures; change at other step sizes
+          SGD          sd 0.010; ... x0.5 -0.010 x2 +0.003
+
+    Parameters
+    ----------
+    path : of the text, which need not be there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        self._text = path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    def setting(self, problem: str, method: str) -> dict[str, float]:
+        """The hyperparameters that were chosen; ValueError where there are none."""
+        line = rf"^{re.escape(problem)}, {re.escape(method)}, tuned: (.*)$"
+        if found := re.search(line, self._text, re.M):
+            return json.loads(found[1])
+        raise ValueError(f"there is no record of the tuning of {method} on {problem}: set trials, as in -p trials=32")
+
+    def scores(self, problem: str) -> dict[str, tuple[float, float]]:
+        """Method to mean and standard error; empty where there is no record."""
+        lines = re.findall(r"^  (\S+) +(\S+) ± (\S+)", self._below(problem, "runs"), re.M)
+        return {name: (float(mean), float(error)) for name, mean, error in lines}
+
+    def changes(self, problem: str) -> dict[str, dict[float, float]]:
+        """Method to the change of its score at multiples of its step size; empty where there is no record."""
+        lines = re.findall(r"^  (\S+) .*?((?: x[\d.]+ \S+)+)$", self._below(problem, "step sizes"), re.M)
+        return {
+            name: {float(f): float(change) for f, change in re.findall(r"x([\d.]+) (\S+)", text)}
+            for name, text in lines
+        }
+
+    def _below(self, problem: str, end: str) -> str:
+        return "".join(re.findall(rf"^{re.escape(problem)}: .*{end}\n((?:  .*(?:\n|\Z))+)", self._text, re.M))
+
+
+def panels(
+    scores: Mapping[str, np.ndarray],
+    frames: Mapping[str, pd.DataFrame],
+    near: Mapping[str, Mapping[float, float]],
+    *,
+    score: str,
+    along: str,
+    recorded: Mapping[str, tuple[float, float]],
+    lowest: float = -math.inf,
+) -> tuple[Axes, Axes]:
+    """One figure for a problem: scores at the end, what happens along the way, other step sizes, and two thermometers.
+
+    Parameters
+    ----------
+    scores : method to the score of each run, at the end.
+    frames : method to a tidy table with ``gradients``, ``replica``, the column ``along``, and ``configurational`` and
+        ``kinetic`` where there are such temperatures; medians of these are drawn.
+    near : method to the change of the mean score at multiples of its step size.
+    score, along : what the axis of the scores says; the column that is drawn along the way.
+    recorded : method to a recorded mean score and its standard error, drawn as squares.
+    lowest : scores below are drawn there.
+
+    Returns
+    -------
+    the axes of the scores and of the curves.
+    """
+    _, ((end, way), (other, heat)) = plt.subplots(2, 2, figsize=(9, 6.6))
+    for row, (name, values) in enumerate(scores.items()):
+        colour, mean = plots.METHOD_COLOURS[name], float(values.mean())
+        end.errorbar(
+            max(mean, lowest), row, xerr=values.std(ddof=1) / len(values) ** 0.5, fmt="o", color=colour, capsize=2
+        )
+        if name in recorded:
+            there, error = recorded[name]
+            end.errorbar(max(there, lowest), row + 0.3, xerr=error, fmt="s", mfc="white", color=colour, ms=4)
+        plots.mean_curve(way, frames[name], "gradients", along, color=colour)
+        points = sorted({1.0: 0.0, **near.get(name, {})}.items())
+        base = recorded[name][0] if name in recorded else mean
+        other.plot([f for f, _ in points], [max(base + c, lowest) for _, c in points], "o-", color=colour, ms=3)
+        later = frames[name][frames[name]["gradients"] > 0]
+        for column, line in (("configurational", "-"), ("kinetic", ":")):
+            if column in later:
+                median = later.groupby("gradients")[column].median()
+                heat.plot(median.index, median.where(median > 1e-12), line, color=colour, lw=1.4)
+    end.set_yticks(range(len(scores)), list(scores))
+    for tick, name in zip(end.get_yticklabels(), scores, strict=True):
+        tick.set_color(plots.METHOD_COLOURS[name])
+    end.invert_yaxis()
+    end.set(xlabel=score, title="at the end; squares: recorded" if recorded else "at the end")
+    way.set(xlabel="gradients", ylabel=along, title="along the way")
+    other.set_xscale("log", base=2)
+    other.xaxis.set_major_formatter("{x:g}")
+    other.set(xlabel="step size, in units of the chosen one", ylabel=score, title="at other step sizes")
+    heat.set_yscale("log")
+    heat.set(xlabel="gradients", ylabel="temperature", title="configurational (lines), kinetic (dotted)")
+    return end, way

@@ -180,6 +180,8 @@ class AdaptiveMonteCarlo(Integrator):
             raise ValueError(
                 "signal_norm=True needs a network, whose layers have signals: on a bare potential it must be False"
             )
+        if self.signal_norm:
+            _columns(self.sizes, q.device)  # here, since a step that is compiled cannot make it
         column = torch.as_tensor(self.step_size, dtype=q.dtype, device=q.device).reshape(-1, 1)
         checks.length("step_size", column, len(q))
         return AdaptiveMonteCarloState(
