@@ -23,35 +23,29 @@ from thermolib import batch, claims
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 
 
-def compared(notebook: nbformat.NotebookNode) -> tuple[int, int, str]:
+def compared(ipynb: Path) -> tuple[int, int, str]:
     """How many cells of a chapter are compared to the letter, how many within a tolerance, and within which."""
-    exact, within = 0, list[compare.Tolerance]()
-    for cell in notebook.cells:
+    found: list[compare.Tolerance] = []
+    for cell in nbformat.read(ipynb, as_version=4).cells:
         tags = cell.metadata.get("tags", [])
         if cell.cell_type != "code" or NOT_COMPARED & set(tags):
             continue
         claimed = any(claims.read("".join(o.get("data", {}).get("text/html", ""))) for o in cell.outputs)
         if claimed or compare.texts(cell.outputs, keep_stderr=False):
-            tolerance = compare.tolerance(tags, shows_claims=claimed)
-            exact, within = (exact + 1, within) if tolerance.exact else (exact, [*within, tolerance])
+            found.append(compare.tolerance(tags, shows_claims=claimed))
+    within = [tolerance for tolerance in found if not tolerance.exact]
     said = [
         _range("{} standard errors", [t.zscore for t in within]),
         _range("relative {}", [t.rtol for t in within]),
         _range("absolute {}", [t.atol for t in within]),
     ]
-    return exact, len(within), "; ".join(filter(None, said))
+    return len(found) - len(within), len(within), "; ".join(filter(None, said))
 
 
 def _range(words: str, values: list[float | None]) -> str:
     """From the smallest to the largest of the values that there are."""
     there = sorted({value for value in values if value})
     return words.format(" to ".join(f"{value:g}" for value in dict.fromkeys((there[0], there[-1])))) if there else ""
-
-
-def title(notebook: nbformat.NotebookNode) -> str:
-    """The first heading of a chapter."""
-    lines = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown").splitlines()
-    return next(line[2:] for line in lines if line.startswith("# "))
 
 
 def recorded(results: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -77,9 +71,9 @@ class Reproduction(SphinxDirective):
         again = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
         chapters, machines = [], dict[str, str]()
         for stem, ipynb in notebooks.items():
-            notebook = nbformat.read(ipynb, as_version=4)
-            exact, within, how = compared(notebook)
-            row = [_link(title(notebook), pages[stem]), *map(nodes.Text, (f"{exact}", f"{within}", how))]
+            exact, within, how = compared(ipynb)
+            chapter, _ = self.parse_inline(f"{{doc}}`/notebooks/{stem}`")
+            row = [*chapter, *map(nodes.Text, (f"{exact}", f"{within}", how))]
             if run := again.get(stem):
                 where = "; ".join(run[name] for name in ("machine", "versions"))
                 machine = machines.setdefault(where, f"{len(machines) + 1}")
