@@ -290,8 +290,8 @@ def train(
                         record = what | {"device": place.type} | provenance("timm", "torchvision")
                         write_record(out, pd.DataFrame(run.rows), record)
         history = pd.DataFrame(run.rows)
-        # DistributedDataParallel must not be the last to let go of the group: it would end gloo's threads while it holds
-        # the interpreter's lock, and a thread that still waits for the lock to free a tensor would never end.
+        # DistributedDataParallel must not be the last to let go of the group: it would end gloo's threads while it
+        # holds the interpreter's lock, and a thread that still waits for the lock to free a tensor would never end.
         del run
         return history
 
