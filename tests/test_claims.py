@@ -77,7 +77,7 @@ def test_not_run_shows_a_smaller_run_and_never_judges_it(claims):
     assert verdict == NOT_RUN
     assert claims.not_run("b", "sentence", "Fig. 2", command="make reproduce") == NOT_RUN
     assert claims.rows[0]["ours"] == "0.9500 ± 0.0071 at a smaller scale (5 runs)"
-    assert summary(claims.rows) == "2 claims: 0 reproduced, 0 differs, 2 not run at this scale"
+    assert summary(claims.rows) == "2 claims: 0 reproduced, 0 differ, 2 not run at this scale"
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,8 @@ def read(text: str) -> dict[str, Any] | None:
 
 def summary(rows: Sequence[dict[str, str]]) -> str:
     """How many claims there are, and how many of each verdict."""
-    counts = [f"{sum(r['verdict'] == v for r in rows)} {v}" for v in VERDICTS]
+    number = {v: sum(r["verdict"] == v for r in rows) for v in VERDICTS}
+    counts = [f"{n} {'differ' if v == DIFFERS and n != 1 else v}" for v, n in number.items()]
     return f"{len(rows)} claim{'s' * (len(rows) != 1)}: {', '.join(counts)}"
 
 

@@ -41,7 +41,7 @@ class Shown(SphinxDirective):
                 if svg := "".join(output.get("data", {}).get("image/svg+xml", "")):
                     data = base64.b64encode(svg.encode()).decode()
                     image = nodes.image(uri=f"data:image/svg+xml;base64,{data}", alt=about["image"]["alt"])
-                    return [image]
+                    return [nodes.figure("", image)]
         raise self.error(f"{path.name} has no figure {name!r} in SVG")
 
 

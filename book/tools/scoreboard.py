@@ -19,7 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from thermolib import batch, claims
 
-TABLE = re.compile(r"^\| (?:where \| what \| decided by|printed \| should be) \|\n(?:\|.*\|(?:\n|$))+", re.M)
+TABLE = re.compile(r"^\| where \| what \| decided by \|\n(?:\|.*\|(?:\n|$))+", re.M)
 
 
 def in_order(toc: Path) -> list[str]:
