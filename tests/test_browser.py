@@ -186,28 +186,36 @@ def violations(page: Page, **options) -> list[str]:
     return [f"{rule['id']}: {[node['html'][:150] for node in rule['nodes'][:3]]}" for rule in found]
 
 
+# What is wider than the screen, where it cannot be scrolled in a box of its own.
+OUTSIDE = """() => document.scrollingElement.scrollWidth <= innerWidth ? [] : ['the page',
+  ...[...document.querySelectorAll('.bd-article *')]
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('pre, table, figure, .math'))
+    .slice(0, 5).map(e => e.outerHTML.slice(0, 150))]"""
+# Text that ends at the edge of a box which neither grows nor scrolls; formulas hold a copy for screen readers.
+CUT_OFF = """() => [...document.querySelectorAll('body *')]
+  .filter(e => ['hidden', 'clip'].includes(getComputedStyle(e).overflowX) && !e.closest('.math, mjx-container'))
+  .filter(e => e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 1 && e.innerText)
+  .slice(0, 5).map(e => e.outerHTML.slice(0, 150))"""
+
+
 @pytest.mark.parametrize("path", pages())
 def test_a_page_reads_well(visit, path):
     """Accessible by day and by night, its mathematics drawn, and nowhere wider than the screen."""
     page, name = visit(path), path.removesuffix(".html").replace("/", "-")
     page.evaluate("() => window.MathJax && MathJax.startup.promise")
     assert page.locator("mjx-merror").count() == 0
-    shoot(page, f"{name}-day")
     assert violations(page) == []
-    page.emulate_media(color_scheme="dark")
-    page.wait_for_function("document.documentElement.dataset.theme == 'dark'")
-    page.wait_for_timeout(300)  # colours fade over
-    assert violations(page, runOnly=["color-contrast"]) == []
-    shoot(page, f"{name}-night")
-    for width in (TABLET, PHONE):
-        page.set_viewport_size(width)
-        wide = page.evaluate("document.scrollingElement.scrollWidth")
-        shoot(page, f"{name}-{width['width']}")
-        assert wide <= width["width"], page.evaluate(
-            """() => [...document.querySelectorAll('.bd-article *')]
-              .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('pre, table, .math'))
-              .slice(0, 5).map(e => e.outerHTML.slice(0, 150))"""
-        )
+    for mode in ("light", "dark"):
+        page.set_viewport_size(DESK)
+        page.emulate_media(color_scheme=mode)
+        page.wait_for_function(f"document.documentElement.dataset.theme == '{mode}'")
+        page.wait_for_timeout(300)  # colours fade over
+        assert violations(page, runOnly=["color-contrast"]) == []
+        for view in (DESK, TABLET, PHONE):
+            page.set_viewport_size(view)
+            shoot(page, f"{name}-{mode}-{view['width']}")
+            assert page.evaluate(OUTSIDE) == []
+            assert page.evaluate(CUT_OFF) == []
 
 
 def test_axe_would_notice(visit):
@@ -215,6 +223,16 @@ def test_axe_would_notice(visit):
     page.evaluate("""() => document.querySelector('.bd-article').insertAdjacentHTML(
       'beforeend', '<img src="data:,"><p style="color: #aaa; background: #fff">pale</p><h4>deep</h4>')""")
     assert {"image-alt", "color-contrast"} <= {rule.partition(":")[0] for rule in violations(page)}
+
+
+def test_what_is_outside_or_cut_off_would_be_noticed(visit):
+    page = visit("book/contributing.html", viewport=PHONE)
+    add = "html => document.querySelector('.bd-article').insertAdjacentHTML('beforeend', html)"
+    assert page.evaluate(OUTSIDE) == [] and page.evaluate(CUT_OFF) == []
+    page.evaluate(add, '<p style="width: 3rem; overflow: hidden">thermodynamics</p>')
+    assert "thermodynamics" in page.evaluate(CUT_OFF)[0]
+    page.evaluate(add, '<p style="width: 100rem">wide</p>')
+    assert "wide" in page.evaluate(OUTSIDE)[1]
 
 
 def test_claims_become_cards_on_a_phone(visit):

@@ -34,12 +34,18 @@ def print_page(page: Path, pdf: Path) -> None:
         chromium = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         tab = chromium.new_page(color_scheme="light")
         tab.set_default_timeout(600_000)
+        missing: list[str] = []
+        tab.on("requestfailed", lambda request: missing.append(request.url))
+        tab.route("**/searchindex.js", lambda route: route.fulfill(body=""))  # one page has none, and needs none
         tab.goto(page.as_uri(), wait_until="load")
+        if missing:
+            raise SystemExit(f"the page lacks {len(missing)} of its files, such as {missing[0]}")
         tab.evaluate("() => window.MathJax && MathJax.startup.promise")
         tab.evaluate(LINKS)
         tab.pdf(
             path=pdf,
             format="A4",
+            scale=0.75,
             margin={"top": "15mm", "bottom": "18mm", "left": "14mm", "right": "14mm"},
             display_header_footer=True,
             header_template="<span></span>",
@@ -54,7 +60,8 @@ def main() -> None:
     if BROWSER is None:
         raise SystemExit("no Chromium is installed, which prints the book: install it (Debian's package: chromium)")
     single = build.build(builder="singlehtml")
-    print_page(single / "book" / "intro.html", PDF)
+    # Sphinx writes the page into the folder of its first source, and all its addresses as from the folder above.
+    print_page((single / "book" / "intro.html").rename(single / "whole.html"), PDF)
     print(f"the book is printed: {PDF}")
 
 
