@@ -15,6 +15,7 @@ from benchmarks.timing import Row, interleaved, ratio
 from thermolib.compiled import trace_step
 from thermolib.ensemble import Batch
 from thermolib.noise import Key, key
+from thermolib.workers import keep_memory
 
 DEPTH, WIDTH, REPLICAS, POINTS = 64, 4, 10, 1000
 THETA = (torch.arange(POINTS)[:, None] + 0.5) / POINTS
@@ -92,6 +93,7 @@ def many(work: Callable[[], object], times: int) -> None:
 def run() -> list[Row]:
     what, unit, n = f"aMC, depth {DEPTH}, {POINTS} points", "us per replica-step", 20
     moving, looking = ensemble(DEPTH, WIDTH, REPLICAS)
+    keep_memory()  # as training does
     works = [partial(loop, n), partial(many, moving, n), partial(many, looking, n)]
     one, ours, forward = interleaved(works, [n, n * REPLICAS, n * REPLICAS], repeats=7)
     rows = [

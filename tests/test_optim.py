@@ -317,6 +317,7 @@ def _rank(rank, world, port, name, folder):
     x, y = batch()
     train(parallel, optimizer, 20, (x[rank::world], y[rank::world]))
     torch.save(vector(module), f"{folder}/{rank}.pt")
+    del parallel  # before its group: it would end gloo's threads while it holds the lock that they may be waiting for
     torch.distributed.destroy_process_group()
 
 

@@ -1,6 +1,8 @@
 """Runs: what a replica's trajectory depends on, resuming, divergence, and the table."""
 
 import io
+import platform
+import subprocess
 import sys
 
 import numpy as np
@@ -261,3 +263,19 @@ def test_an_error_in_a_worker_says_where_it_was():
 def test_runs_inside_a_daemon_process_do_without_workers(monkeypatch):
     monkeypatch.setattr(workers.multiprocessing.current_process(), "_config", {"daemon": True})
     same(train(runs(70), steps=3, workers=2), train(runs(70), steps=3))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_is_kept():
+    """In a process that has kept it, tensors that come and go cost no more faults of their pages."""
+    script = (
+        "import resource, torch\nfrom thermolib.workers import keep_memory\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(20): torch.ones(16, 1 << 20)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "before = faults(); keep_memory(); faults(); print(before, faults())"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    before, after = map(int, told.split())
+    assert before > 20 * after

@@ -289,7 +289,11 @@ def train(
                         checkpoint.save({0: run.state_dict()})
                         record = what | {"device": place.type} | provenance("timm", "torchvision")
                         write_record(out, pd.DataFrame(run.rows), record)
-        return pd.DataFrame(run.rows)
+        history = pd.DataFrame(run.rows)
+        # DistributedDataParallel must not be the last to let go of the group: it would end gloo's threads while it
+        # holds the interpreter's lock, and a thread that still waits for the lock to free a tensor would never end.
+        del run
+        return history
 
 
 @contextlib.contextmanager
