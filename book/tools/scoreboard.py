@@ -43,7 +43,7 @@ def tables(ipynb: Path) -> list[str]:
 
 
 class Scoreboard(SphinxDirective):
-    """One table for each paper, and a line of totals above them."""
+    """A line of totals, and for each paper the tables of its chapters, each under the chapter's title."""
 
     optional_arguments = 1
 
@@ -68,8 +68,13 @@ class Scoreboard(SphinxDirective):
             section = nodes.section(ids=[f"scoreboard-{paper.replace('_', '-')}"])
             section += nodes.title("", claims.PAPERS[paper])
             section += nodes.paragraph("", claims.summary([r for _, record in records for r in record["claims"]]) + ".")
+            before = ""
             for stem, record in records:
                 page = posixpath.relpath(f"notebooks/{stem}.html", here)
+                if stem != before:
+                    chapter, _ = self.parse_inline(f"{{doc}}`/notebooks/{stem}`")
+                    section += nodes.paragraph("", "", *chapter, classes=["claims-chapter"])
+                before = stem
                 section += nodes.raw("", claims.to_html(record["claims"], page, link=True), format="html")
             found.append(section)
         return found
