@@ -89,20 +89,21 @@ def test_nothing_gathered_is_said():
         _ = tl.Predictions(torch.zeros(1, 1)).result
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_replica_with_data_of_its_own_is_that_replica_alone(workers):
+@pytest.mark.parametrize(("workers", "batch_size"), [(1, None), (2, None), (1, 7), (2, 7)])
+def test_a_replica_with_data_of_its_own_is_that_replica_alone(workers, batch_size):
     """Many replicas are several chunks: each must find its own rows."""
     data = splits(70)
     ensemble = runs(70)
     collected = tl.Predictions(data.test, after=4, every=4)
     observe = {"accuracy": tl.observe.accuracy(data.test), "loss": tl.observe.loss(tl.losses.bce, data.train)}
-    history = train(ensemble, data, observe=observe, collect=collected, workers=workers)
+    how = {"batch_size": batch_size}
+    history = train(ensemble, data, observe=observe, collect=collected, workers=workers, **how)
     for number in (0, 66):
         alone = tl.Ensemble(ensemble.module, [number], seed=1, device="cpu")
         mine = tl.datasets.Data(*(tl.datasets.Split(part.x[number], part.y[number]) for part in data))
         gathered = tl.Predictions(mine.test.x, after=4, every=4)
         observe = {"accuracy": tl.observe.accuracy(mine.test), "loss": tl.observe.loss(tl.losses.bce, mine.train)}
-        own = train(alone, mine, observe=observe, collect=gathered)
+        own = train(alone, mine, observe=observe, collect=gathered, **how)
         torch.testing.assert_close(history.final.q[number], own.final.q[0], rtol=1e-4, atol=1e-5)
         row = history.last.query("replica == @number").iloc[0]
         assert row["accuracy"] == pytest.approx(own.last["accuracy"].iloc[0])
@@ -114,8 +115,8 @@ def test_a_replica_with_data_of_its_own_is_that_replica_alone(workers):
 def test_splits_are_refused_where_they_do_not_fit():
     with pytest.raises(ValueError, match="data has 5 splits for 4 replicas"):
         train(runs(4), splits(5))
-    with pytest.raises(ValueError, match="batch_size=10 is not allowed where each replica has data of its own"):
-        train(runs(5), splits(5), batch_size=10)
+    with pytest.raises(ValueError, match="batch_size=1000 is larger than the data"):
+        train(runs(5), splits(5), batch_size=1000)
     with pytest.raises(ValueError, match="not allowed together"):
         train(runs(5), DATA, collect=tl.Samples(runs(5)), checkpoint="here")
 

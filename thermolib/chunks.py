@@ -37,11 +37,11 @@ class Source:
     constants: tuple[Tensor, ...] = ()
     rows: int = 0
     period: int = 0
-    own: bool = False  # constants have a row for each replica
+    own: int = 0  # so many of the constants, the first, have a row for each replica
 
     def of(self, rows: Tensor) -> list[Tensor]:
         """The constants of some replicas."""
-        return [constant[rows] for constant in self.constants] if self.own else list(self.constants)
+        return [constant[rows] for constant in self.constants[: self.own]] + list(self.constants[self.own :])
 
 
 @dataclass

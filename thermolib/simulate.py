@@ -222,13 +222,11 @@ def train(
     steps = checks.integer("steps", steps, 0)
     part = ensemble.checked(data.train if isinstance(data, Data) else data)
     own = isinstance(part, Splits)
-    rows = len(part.x)
+    rows = part.x.shape[own]
     if collect is not None and checkpoint is not None:
         raise ValueError("collect and checkpoint are not allowed together: samples are not part of a checkpoint")
-    if own and batch_size is not None:
-        raise ValueError(f"batch_size={batch_size} is not allowed where each replica has data of its own")
     if batch_size is None:
-        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y, own=own), tuple(part), own=own)
+        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y, own=own), tuple(part), own=2 * own)
     else:
         batch = checks.integer("batch_size", batch_size, 1)
         if batch > rows:
@@ -238,9 +236,10 @@ def train(
 
         def minibatch(step: Tensor, order: Tensor, x: Tensor, y: Tensor, within: Tensor) -> Batch:
             points = order.index_select(1, step % period * batch + within)
-            return Batch(ensemble, loss, x[points], y[points], own=True)
+            chosen = (torch.arange(len(points), device=points.device)[:, None], points) if own else points
+            return Batch(ensemble, loss, x[chosen], y[chosen], own=True)
 
-        source = Source(minibatch, (*part, within), rows, period)
+        source = Source(minibatch, (*part, within), rows, period, own=2 * own)
     key = noise.key(ensemble.seed, ensemble.replicas, device=ensemble.device)
     bound = {name: o.bind(ensemble) if hasattr(o, "bind") else o for name, o in (observe or {}).items()}
     small = ensemble.device.type == "cpu" and ensemble.parameters < SMALL
