@@ -1,4 +1,4 @@
-"""Every Python snippet of the README and of the book's pages runs as it stands; what a shell is told exists and is allowed."""
+"""Every Python snippet of the README and of the book's pages runs as it stands, and what a shell is told is there."""
 
 import re
 import shlex
