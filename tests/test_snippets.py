@@ -1,12 +1,15 @@
-"""Every Python snippet of the README and of the book's pages runs as it stands, a page from top to bottom."""
+"""Every Python snippet of the README and of the book's pages runs as it stands, and what a shell is told is there."""
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from book.tools.chapters import ROOT
+from thermolib import batch
 
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 PAGES = [
@@ -45,3 +48,42 @@ def test_each_integrator_has_a_page_that_opens_with_five_lines():
     names = [n for n in names if n not in ("SGD", "Adam")] + ["LOL", "AdLaLa", "LangevinInLayers"]
     shown = " ".join(pages.values())
     assert [n for n in names if not re.search(rf"^\.\. auto(class|function):: thermolib\.{n}$", shown, re.M)] == []
+
+
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "book").rglob("*.md"))]
+TEXTS += sorted((ROOT / "notebooks").glob("*.md"))
+RUN = re.compile(r"thermolib run\s+(notebooks/\w+)((?:\s+-p\s+\w+=(?:\"[^\"]*\"|[^\s`\"]+))*)")
+CHANGED = re.compile(r"`(-p [^`]+)`")
+
+
+def commands(path) -> list[tuple[str, list[str]]]:
+    """The chapters that a page says to run, with what follows ``-p``; a chapter that names none means itself."""
+    text = path.read_text(encoding="utf-8")
+    found = [(match[1], match[2]) for match in RUN.finditer(text)]
+    if path.parent.name == "notebooks":
+        found += [(f"notebooks/{path.stem}", options) for options in CHANGED.findall(text)]
+    return [(chapter, [word for word in shlex.split(options) if word != "-p"]) for chapter, options in found]
+
+
+@pytest.mark.parametrize("page", [p for p in TEXTS if commands(p)], ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_runs_that_a_page_names_are_runs(page):
+    for chapter, options in commands(page):
+        pairs = [option.partition("=") for option in options]
+        batch.single(ROOT / chapter, {name: batch.literal(value) for name, _, value in pairs})
+
+
+def test_targets_and_batches_that_pages_name_are_there():
+    targets = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split())
+    for path in TEXTS:
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"(?:^|`)make ([a-z][\w-]*)", text, re.M)) <= targets, path.name
+        named = set(re.findall(r"batches/([\w-]+)\.yaml", text)) - {"NAME", "mine"}
+        assert named <= {p.stem for p in (ROOT / "batches").glob("*.yaml")}, path.name
+
+
+def test_the_batch_that_the_book_shows_is_a_batch(tmp_path):
+    (shown,) = re.findall(r"^```yaml\n(include:.*?)^```", (ROOT / "book" / "rerun.md").read_text(), re.M | re.S)
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    shutil.copytree(ROOT / "batches", tmp_path / "batches")
+    (tmp_path / "batches" / "mine.yaml").write_text(shown)
+    assert len([run for run in batch.load(tmp_path / "batches" / "mine.yaml") if "slower" in run.name]) == 10
