@@ -244,8 +244,9 @@ def test_a_batch_makes_what_is_missing_failed_or_stale_and_says_why(project):
     assert batch.state(runs[1]) == ("stale", "changed since: notebook")
     (project / "constraints.txt").write_text("torch==9\n")
     assert batch.state(runs[1]) == ("stale", "changed since: notebook, environment")
-    runs[2].out.write_text(runs[2].out.read_text()[:100])
-    assert batch.state(runs[2])[0] == "stale" and "cannot be read" in batch.state(runs[2])[1]
+    for broken in (runs[2].out.read_text()[:100], '{"metadata": {"thermolib": {"seconds": 90}}}'):
+        runs[2].out.write_text(broken)
+        assert batch.state(runs[2])[0] == "stale" and "cannot be read" in batch.state(runs[2])[1]
     outcomes, _ = run_quietly(path, workers=2)
     assert [o.state for o in outcomes] == ["done"] * 3 and not runs[13].failed.exists()
     assert run_quietly(path)[0] == []

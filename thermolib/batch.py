@@ -264,7 +264,7 @@ def state(run: Run) -> tuple[str, str]:
         return "failed", failed.get("error", "")
     if not run.out.is_file():
         return "missing", ""
-    if not made:
+    if "inputs" not in made:
         return "stale", f"{run.out.name} cannot be read, or was made by hand"
     return "stale", f"changed since: {', '.join(k for k, v in inputs.items() if made['inputs'].get(k) != v)}"
 
