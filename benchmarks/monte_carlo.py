@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 import thermolib as tl
 from benchmarks.timing import Row, interleaved, ratio
-from thermolib.compiled import trace_step
+from thermolib.compiled import compile_step, trace_step
 from thermolib.ensemble import Batch
 from thermolib.noise import Key, key
 from thermolib.workers import keep_memory
@@ -20,6 +20,7 @@ from thermolib.workers import keep_memory
 DEPTH, WIDTH, REPLICAS, POINTS = 64, 4, 10, 1000
 THETA = (torch.arange(POINTS)[:, None] + 0.5) / POINTS
 TARGET = tl.datasets.Split(THETA, 0.5 * ((THETA > 0.5) & (THETA < 0.75)).float())
+DIGITS, IMAGES = [784, 16, 16, 10], tl.datasets.Split(torch.rand(POINTS, 784), torch.rand(POINTS, 10))
 LAW = tl.AdaptiveMonteCarlo(0.01, 0.01, 100, signal_norm=True)
 
 
@@ -27,10 +28,12 @@ def widths(depth: int, width: int) -> list[int]:
     return [1, *[width] * (depth - 1), 10, 1]
 
 
-def ensemble(depth: int, width: int, replicas: int) -> tuple[Callable[[], object], Callable[[], object]]:
-    """A step of aMC and a forward pass of the same ensemble, both as the operations that training replays."""
-    runs = tl.Ensemble(tl.models.mlp(widths(depth, width)), replicas, tl.init.normal(0.3), device="cpu")
-    potential = Batch(runs, tl.losses.mse, *runs.checked(TARGET))
+def ensemble(
+    sizes: list[int], replicas: int, data: tl.datasets.Split = TARGET, made: Callable = trace_step
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A step of aMC and a forward pass of the same ensemble, both made by what training makes a step by."""
+    runs = tl.Ensemble(tl.models.mlp(sizes), replicas, tl.init.normal(0.3), device="cpu")
+    potential = Batch(runs, tl.losses.mse, *runs.checked(data))
     law = LAW.bind(runs.sizes).columns(runs.q)
     state = law.begin(law.init(runs.q), potential)
     leaves, structure = pytree.tree_flatten(state)
@@ -40,8 +43,8 @@ def ensemble(depth: int, width: int, replicas: int) -> tuple[Callable[[], object
         new = law.step(pytree.tree_unflatten(list(flat), structure), potential, Key(where.seed, where.replica, step))
         return pytree.tree_leaves(new)
 
-    moving = partial(trace_step(step, [where.step, *leaves]), where.step, *leaves)
-    looking = partial(trace_step(lambda q: [potential.loss(q)], [runs.q]), runs.q)
+    moving = partial(made(step, [where.step, *leaves]), where.step, *leaves)
+    looking = partial(made(lambda q: [potential.loss(q)], [runs.q]), runs.q)
     return moving, looking
 
 
@@ -92,7 +95,7 @@ def many(work: Callable[[], object], times: int) -> None:
 
 def run() -> list[Row]:
     what, unit, n = f"aMC, depth {DEPTH}, {POINTS} points", "us per replica-step", 20
-    moving, looking = ensemble(DEPTH, WIDTH, REPLICAS)
+    moving, looking = ensemble(widths(DEPTH, WIDTH), REPLICAS)
     keep_memory()  # as training does
     works = [partial(loop, n), partial(many, moving, n), partial(many, looking, n)]
     one, ours, forward = interleaved(works, [n, n * REPLICAS, n * REPLICAS], repeats=7)
@@ -106,8 +109,14 @@ def run() -> list[Row]:
         "8 times the width": (DEPTH, 8 * WIDTH, REPLICAS),
         "4 times the replicas": (DEPTH, WIDTH, 4 * REPLICAS),
     }
-    for name, sizes in grown.items():
-        other = ensemble(*sizes)[0]
-        a, b = interleaved([partial(many, moving, n), partial(many, other, n)], [n * REPLICAS, n * sizes[2]], repeats=5)
+    for name, (depth, width, replicas) in grown.items():
+        other = ensemble(widths(depth, width), replicas)[0]
+        a, b = interleaved([partial(many, moving, n), partial(many, other, n)], [n * REPLICAS, n * replicas], repeats=5)
         rows.append(Row(f"{what}, {name}", unit, b.median * 1e6, "this / as above", ratio(b, a), b.cores))
+    what, works = "aMC, 784-16-16-10, 1000 points, compiled", ensemble(DIGITS, REPLICAS, IMAGES, compile_step)
+    ours, forward = interleaved([partial(many, work, n) for work in works], [n * REPLICAS] * 2, repeats=7)
+    rows += [
+        Row(f"{what}: {REPLICAS} replicas", unit, ours.median * 1e6, cores=ours.cores),
+        Row(f"{what}: forward pass", unit, forward.median * 1e6, "step / this", ratio(ours, forward), forward.cores),
+    ]
     return rows
