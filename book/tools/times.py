@@ -71,8 +71,8 @@ def table(rows: list[costs.Cost], slices: dict[tuple[int, int], float]) -> str:
         steps = f"{row.replica_steps:,}"
         lines.append((row.figure, row.network, str(row.batch), steps, f"{row.seconds:.1f}", plain, ratio))
     comparable = sum(row.seconds for row in rows if slices.get(_kind(row)))
-    ratio = f"{theirs / comparable:.0f}" if comparable else "-"
-    lines.append(("all", "", "", f"{sum(r.replica_steps for r in rows):,}", f"{ours:.1f}", f"{theirs:,.0f}", ratio))
+    plain, ratio = (f"{theirs:,.0f}", f"{theirs / comparable:.0f}") if comparable else ("-", "-")
+    lines.append(("all", "", "", f"{sum(r.replica_steps for r in rows):,}", f"{ours:.1f}", plain, ratio))
     widths = [max(len(line[i]) for line in lines) for i in range(7)]
     return "\n".join(
         "  ".join(t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(zip(line, widths, strict=True)))
@@ -168,12 +168,15 @@ def main() -> None:
 
 def summary(runs: list[Run], slices: dict[tuple[int, int], float]) -> str:
     """The table of times of these runs, and what it means."""
+    rows = [row for run in runs for row in spent(run)]
+    kinds = {_kind(row) for row in rows}
+    slices = {kind: seconds for kind, seconds in slices.items() if kind in kinds}
     each = ", ".join(f"{1e6 * s:.0f} µs (2-{hidden}-1, batch {size})" for (hidden, size), s in slices.items())
     alone = sum(batch.note(run.out)["seconds"] for run in runs)
     here = batch.provenance(chapters.ROOT)
     return "\n".join(
         [
-            table([row for run in runs for row in spent(run)], slices),
+            table(rows, slices),
             "",
             "here: on one core, compilation and observations included.",
             f"papers' way: replica-steps times the time of a step, measured on one core: {each or 'none measured'}.",
