@@ -37,9 +37,10 @@ def test_a_record_has_its_provenance_and_is_of_a_run_of_the_batch(path):
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: "/".join(path.parts[-3:-1]))
 def test_a_record_judges_the_claims_of_its_chapter(path):
-    """And its verdicts are those that it printed; the book's page of records shows them (tests/test_book.py)."""
+    """And others where there is one for each value of a parameter. Its verdicts are those that it printed; the book's
+    page of records shows them (tests/test_book.py)."""
     printed = re.findall(r"^\[(reproduced|differs|not run at this scale)\] ", path.read_text(), re.M)
     kept = json.loads((path.parents[1] / "claims.json").read_text(encoding="utf-8"))[path.parent.name]
     shown = batch.claimed(run_of(path).chapter.with_suffix(".ipynb"))
-    assert [row["id"] for row in kept] == [row["id"] for one in shown for row in one["claims"]]
+    assert {row["id"] for one in shown for row in one["claims"]} <= {row["id"] for row in kept}
     assert [row["verdict"] for row in kept] == printed
