@@ -93,7 +93,17 @@ def test_the_record_shows_every_chapter_and_every_verdict_at_its_scale(html, pag
     assert rows.keys() == {f"../notebooks/{md.stem}.html" for md in chapters.find()}
     assert all(int(cells[1]) + int(cells[2]) > 0 for cells in rows.values()), "a chapter of which nothing is compared"
     shown = {row.a["href"]: row.select("td")[2].text for row in by_scale.select("tbody tr")}
-    for name, chapter, claim in reproduction.recorded(chapters.ROOT / "results"):
+    asked = {
+        (md.stem, row["id"])
+        for md in chapters.find()
+        for one in batch.claimed(md.with_suffix(".ipynb"))
+        for row in one["claims"]
+    }
+    recorded = list(reproduction.recorded(chapters.ROOT / "results"))
+    assert len(recorded) > 100
+    for name, chapter, claim in recorded:
+        if (chapter, claim["id"]) not in asked:  # of a value of a parameter that the chapter does not have
+            continue
         assert f"{claim['verdict']} ({name})" in shown[f"../notebooks/{chapter}.html#claim-{claim['id']}"]
 
 
