@@ -33,6 +33,16 @@ def test_values_never_compile_again():
 
 
 @needs_compiler
+@pytest.mark.parametrize("thermostats", ["group", "tensor"])
+def test_thermostats_compile_once(thermostats):
+    law = tl.AdaptiveLangevin(step_size=0.1, temperature=1e-3, noise=0.01, coupling=0.1, thermostats=thermostats)
+    train(runs(3), law, compile=True)
+    before = compiled.compilations()
+    train(runs(3), law, compile=True)
+    assert compiled.compilations() == before
+
+
+@needs_compiler
 def test_other_operations_do():
     """The count can count."""
     train(runs(3), BAOAB, compile=True)

@@ -129,7 +129,8 @@ class AdaptiveLangevin(Splitting):
         squares = state.p.square()
         if self.sizes:
             energy = torch.cat([part.sum(1, keepdim=True) for part in squares.split(self.sizes, 1)], 1)
-            count: Any = torch.tensor(self.sizes, dtype=squares.dtype, device=squares.device)
+            # numbers filled in rather than a tensor made of them: that would be a constant, and each a new compilation
+            count: Any = torch.cat([torch.full_like(energy[:, :1], n) for n in self.sizes], 1)
         else:
             energy, count = squares.sum(1, keepdim=True), squares.shape[1]
         return state._replace(xi=state.xi + dt * self.coupling * (energy - count * self.temperature))
