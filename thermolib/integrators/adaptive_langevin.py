@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from thermolib import checks
-from thermolib.integrators.base import Splitting, Value
+from thermolib.integrators.base import Splitting, Thermostatted, Value
 
 __all__ = ["AdaptiveLangevin", "AdaptiveState"]
 
@@ -25,7 +24,7 @@ class AdaptiveState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AdaptiveLangevin(Splitting):
+class AdaptiveLangevin(Thermostatted, Splitting):
     r"""Adaptive Langevin dynamics, integrated by a splitting word.
 
     .. math::
@@ -98,26 +97,12 @@ class AdaptiveLangevin(Splitting):
         checks.one_of("convention", self.convention, ("sde", "code"))
         checks.one_of("thermostats", self.thermostats, ("group", "tensor"))
 
-    def bind(self, sizes: Mapping[str, int]) -> AdaptiveLangevin:
-        return dataclasses.replace(self, sizes=tuple(sizes.values())) if self.thermostats == "tensor" else self
-
     def init(self, q: Tensor) -> AdaptiveState:
-        if self.thermostats == "tensor" and sum(self.sizes) != q.shape[1]:
-            raise ValueError(
-                f"thermostats='tensor' needs the sizes of the parameter tensors: {self.sizes} do not add up to "
-                f"{q.shape[1]}"
-            )
+        self._check_sizes(q)
         return AdaptiveState(q, torch.zeros_like(q), q.new_zeros(len(q), len(self.sizes) or 1))
 
-    def _each(self, per_thermostat: Tensor, state: AdaptiveState) -> Tensor:
-        """``[R, K]`` as one value per parameter, or a column if there is one thermostat."""
-        if not self.sizes:
-            return per_thermostat
-        pieces = zip(per_thermostat.split(1, 1), self.sizes, strict=True)
-        return torch.cat([value.expand(-1, size) for value, size in pieces], 1)
-
     def _friction(self, state: AdaptiveState) -> Tensor:
-        return self._each(self.coupling * state.xi if self.convention == "sde" else state.xi, state)
+        return self._each(self.coupling * state.xi if self.convention == "sde" else state.xi)
 
     def map_C(self, state: AdaptiveState, dt: Tensor, draw: Callable[[], Tensor]) -> AdaptiveState:
         return state._replace(p=torch.exp(-dt * self._friction(state)) * state.p)
@@ -126,14 +111,8 @@ class AdaptiveLangevin(Splitting):
         return state._replace(p=state.p + self.noise * torch.sqrt(dt) * draw())
 
     def map_E(self, state: AdaptiveState, dt: Tensor, draw: Callable[[], Tensor]) -> AdaptiveState:
-        squares = state.p.square()
-        if self.sizes:
-            energy = torch.cat([part.sum(1, keepdim=True) for part in squares.split(self.sizes, 1)], 1)
-            # numbers filled in rather than a tensor made of them: that would be a constant, and each a new compilation
-            count: Any = torch.cat([torch.full_like(energy[:, :1], n) for n in self.sizes], 1)
-        else:
-            energy, count = squares.sum(1, keepdim=True), squares.shape[1]
-        return state._replace(xi=state.xi + dt * self.coupling * (energy - count * self.temperature))
+        heat = self._squares(state.p) - self._counts(state.p) * self.temperature
+        return state._replace(xi=state.xi + dt * self.coupling * heat)
 
     def map_F(self, state: AdaptiveState, dt: Tensor, draw: Callable[[], Tensor]) -> AdaptiveState:
         x = 2.0 * dt * self._friction(state)

@@ -13,7 +13,7 @@ from thermolib import checks
 from thermolib.noise import Key
 from thermolib.words import Piece, Word
 
-__all__ = ["Integrator", "Positions", "Potential", "Splitting", "State"]
+__all__ = ["Integrator", "Positions", "Potential", "Splitting", "State", "Thermostatted"]
 
 Value = float | Tensor
 
@@ -150,3 +150,41 @@ class Splitting(Integrator):
                 apply: Callable = getattr(self, f"map_{piece.letter}")
                 state = apply(state, dt, draw)
         return state
+
+
+class Thermostatted(Integrator):
+    """An integrator with one thermostat over all parameters, or one per parameter tensor where it has their sizes."""
+
+    thermostats: str
+    sizes: tuple[int, ...]
+
+    def bind(self, sizes: Mapping[str, int]) -> Any:
+        return self.with_values({"sizes": tuple(sizes.values())}) if self.thermostats == "tensor" else self
+
+    def _check_sizes(self, q: Tensor) -> None:
+        if self.thermostats == "tensor" and sum(self.sizes) != q.shape[1]:
+            raise ValueError(
+                f"thermostats='tensor' needs the sizes of the parameter tensors: {self.sizes} do not add up to "
+                f"{q.shape[1]}"
+            )
+
+    def _each(self, per_thermostat: Tensor) -> Tensor:
+        """``[R, K]`` as one value per parameter, or a column if there is one thermostat."""
+        if not self.sizes:
+            return per_thermostat
+        pieces = zip(per_thermostat.split(1, 1), self.sizes, strict=True)
+        return torch.cat([value.expand(-1, size) for value, size in pieces], 1)
+
+    def _squares(self, p: Tensor) -> Tensor:
+        """The sum of the squared momenta of each thermostat's parameters, ``[R, K]``."""
+        squares = p.square()
+        if not self.sizes:
+            return squares.sum(1, keepdim=True)
+        return torch.cat([part.sum(1, keepdim=True) for part in squares.split(self.sizes, 1)], 1)
+
+    def _counts(self, p: Tensor) -> Tensor | int:
+        """How many parameters each thermostat has: ``[R, K]``, or a number if there is one thermostat."""
+        if not self.sizes:
+            return p.shape[1]
+        # numbers filled in rather than a tensor made of them: that would be a constant, and each a new compilation
+        return torch.cat([torch.full_like(p[:, :1], n) for n in self.sizes], 1)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thermolib import checks, noise
-from thermolib.integrators.base import Integrator, Potential, Value
+from thermolib.integrators.base import Potential, Thermostatted, Value
 from thermolib.noise import Key
 
 __all__ = ["SUZUKI_YOSHIDA", "ChainState", "NoseHooverChain", "maxwell"]
@@ -66,7 +65,7 @@ def maxwell(q: Tensor, temperature: Value, seed: int = 0) -> Tensor:
 
 
 @dataclass(frozen=True)
-class NoseHooverChain(Integrator):
+class NoseHooverChain(Thermostatted):
     r"""Dynamics at constant temperature by a chain of thermostats, each of which controls the one before it.
 
     .. math::
@@ -157,9 +156,6 @@ class NoseHooverChain(Integrator):
         if self.substeps not in (0, *SUZUKI_YOSHIDA):
             raise ValueError(f"substeps={self.substeps!r} is not allowed: it must be 0, 1, 3, 5 or 7")
 
-    def bind(self, sizes: Mapping[str, int]) -> NoseHooverChain:
-        return dataclasses.replace(self, sizes=tuple(sizes.values())) if self.thermostats == "tensor" else self
-
     @property
     def hyperparameters(self) -> dict[str, Value]:
         values = super().hyperparameters
@@ -175,11 +171,7 @@ class NoseHooverChain(Integrator):
         To go on where an optimizer stopped, ``velocity`` is the difference of its last two iterates over its learning
         rate, Eq. (39); :func:`maxwell` draws one from the law at a temperature.
         """
-        if self.thermostats == "tensor" and sum(self.sizes) != q.shape[1]:
-            raise ValueError(
-                f"thermostats='tensor' needs the sizes of the parameter tensors: {self.sizes} do not add up to "
-                f"{q.shape[1]}"
-            )
+        self._check_sizes(q)
         if velocity is not None and velocity.shape != q.shape:
             raise ValueError(f"velocity has shape {tuple(velocity.shape)}: it must be that of q, {tuple(q.shape)}")
         links = q.new_zeros(len(q), len(self.sizes) or 1, self.chain_length)
@@ -203,7 +195,7 @@ class NoseHooverChain(Integrator):
             p = state.p + self.step_size / 2 * force
             return state._replace(q=state.q + self.step_size * p, p=p)
         state = self._inner(state, potential, now)
-        return self._outer(self._outer(state, now, self._energy(state)), later, self._energy(state))
+        return self._outer(self._outer(state, now, self._squares(state.p)), later, self._squares(state.p))
 
     def leave(self, state: ChainState, potential: Potential, key: Key) -> ChainState:
         self = self.columns(state.q)
@@ -227,27 +219,12 @@ class NoseHooverChain(Integrator):
             return [torch.as_tensor(self.hyperparameters[f"mass_{k}"]) for k in range(1, self.chain_length + 1)]
         return [torch.as_tensor(self.masses)] * self.chain_length
 
-    def _each(self, per_chain: Tensor) -> Tensor:
-        """``[R, K]`` as one value per parameter, or a column if there is one chain."""
-        if not self.sizes:
-            return per_chain
-        pieces = zip(per_chain.split(1, 1), self.sizes, strict=True)
-        return torch.cat([value.expand(-1, size) for value, size in pieces], 1)
-
-    def _energy(self, state: ChainState) -> Tensor:
-        """Twice the kinetic energy of each chain's parameters, ``[R, K]``."""
-        squares = state.p.square()
-        if not self.sizes:
-            return squares.sum(1, keepdim=True)
-        return torch.cat([part.sum(1, keepdim=True) for part in squares.split(self.sizes, 1)], 1)
-
     def _accelerations(
         self, state: ChainState, energy: Tensor, v: list[Tensor], temperature: Tensor
     ) -> Callable[[int], Tensor]:
         """Of link k, counted from 0, from the velocities as they are when it is asked for."""
         q = self.link_masses()
-        # numbers filled in rather than a tensor made of them: that would be a constant, and each a new compilation
-        count = torch.cat([torch.full_like(energy[:, :1], n) for n in self.sizes or state.q.shape[1:]], 1)
+        count = self._counts(state.p)
 
         def acceleration(k: int) -> Tensor:
             if k == 0:
@@ -271,7 +248,7 @@ class NoseHooverChain(Integrator):
         s, v = list(state.s.unbind(-1)), list(state.vs.unbind(-1))
         for k in range(1, len(v), 2):
             s[k] = s[k] + half * v[k]
-        energy = self._energy(state) if energy is None else energy
+        energy = self._squares(state.p) if energy is None else energy
         acceleration = self._accelerations(state, energy, v, temperature)
         for k in range(0, len(v), 2):
             v[k] = self._kick(k, v, acceleration, half)
@@ -293,7 +270,7 @@ class NoseHooverChain(Integrator):
     def _flow(self, state: ChainState, temperature: Tensor) -> ChainState:
         """Half a step of the chain alone: from its end to the parameters and back, for each of the pieces."""
         s, v = list(state.s.unbind(-1)), list(state.vs.unbind(-1))
-        energy, scale = self._energy(state), torch.ones_like(v[0])
+        energy, scale = self._squares(state.p), torch.ones_like(v[0])
         for weight in SUZUKI_YOSHIDA[self.substeps]:
             t = weight * torch.as_tensor(self.step_size) / 2
             for k in reversed(range(len(v))):
