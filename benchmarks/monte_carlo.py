@@ -113,7 +113,8 @@ def run() -> list[Row]:
         other = ensemble(widths(depth, width), replicas)[0]
         a, b = interleaved([partial(many, moving, n), partial(many, other, n)], [n * REPLICAS, n * replicas], repeats=5)
         rows.append(Row(f"{what}, {name}", unit, b.median * 1e6, "this / as above", ratio(b, a), b.cores))
-    what, works = "aMC, 784-16-16-10, 1000 points, compiled", ensemble(DIGITS, REPLICAS, IMAGES, compile_step)
+    what = f"aMC, {'-'.join(map(str, DIGITS))}, {POINTS} points, compiled"
+    works = ensemble(DIGITS, REPLICAS, IMAGES, compile_step)
     ours, forward = interleaved([partial(many, work, n) for work in works], [n * REPLICAS] * 2, repeats=7)
     rows += [
         Row(f"{what}: {REPLICAS} replicas", unit, ours.median * 1e6, cores=ours.cores),
