@@ -53,7 +53,7 @@ class Listener:
 
     def __init__(self, module: nn.Module) -> None:
         self._layers: list[tuple[nn.Module, list[str]]] = []
-        self._heard: dict[str, list[Tensor]] = {}
+        self._heard: dict[str, list[tuple[Tensor, int]]] = {}
         self._handles: list[Any] = []
         names = {id(p): name for name, p in module.named_parameters()}
         for path, layer in module.named_modules():
@@ -67,9 +67,9 @@ class Listener:
         for layer, weights in self._layers:
 
             def hook(layer: nn.Module, args: tuple, output: Any, weights: list[str] = weights) -> None:
-                square = _mean_square(layer, args, output)
+                heard = _power(layer, args, output)
                 for weight in weights:
-                    self._heard.setdefault(weight, []).append(square)
+                    self._heard.setdefault(weight, []).append(heard)
 
             self._handles.append(layer.register_forward_hook(hook))
         return self
@@ -83,8 +83,10 @@ class Listener:
         no say, and 0 for a weight that no forward pass has used."""
         weights = {weight for _, own in self._layers for weight in own}
         heard = {name: values for name, values in self._heard.items() if name in names}
-        means = [v[0] if len(v) == 1 else torch.stack(v).mean() for v in heard.values()]
-        stacked = torch.stack(means) if means else torch.zeros(0)
+        once = [v[0] if len(v) == 1 else _over_calls(v) for v in heard.values()]
+        # squared and divided all together: with many narrow layers the number of operations is what costs
+        roots = torch.stack([root for root, _ in once]) if once else torch.zeros(0)
+        stacked = roots.square() / _counts(tuple(count for _, count in once), roots.device).to(roots.dtype)
         # behind them a zero, for weights that nothing has used, and a one, for what is no weight
         values = torch.cat([stacked, stacked.new_zeros(1), stacked.new_ones(1)])
         places = {name: number for number, name in enumerate(heard)}
@@ -117,29 +119,36 @@ def _refuse(path: str, layer: nn.Module) -> None:
         )
 
 
-def _mean_square(layer: nn.Module, args: tuple, output: Any) -> Tensor:
-    """The mean over data, places and times of the sum of the squares that feed one neuron."""
+@functools.cache
+def _counts(counts: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(counts, dtype=torch.float64, device=device)
+
+
+def _over_calls(heard: list[tuple[Tensor, int]]) -> tuple[Tensor, int]:
+    """The mean over several calls of a layer, in the form of one."""
+    return torch.linalg.vector_norm(torch.stack([root * count**-0.5 for root, count in heard])), len(heard)
+
+
+def _power(layer: nn.Module, args: tuple, output: Any) -> tuple[Tensor, int]:
+    """The root of the sum of all squares that feed one neuron, and over how many data, places and times it goes."""
     x = args[0]
     if isinstance(layer, _CELLS):
-        rows = x.shape[:-1].numel()
-        total = _power(x) / rows
-        if len(args) > 1 and args[1] is not None:
-            hidden = args[1][0] if isinstance(args[1], tuple) else args[1]
-            total = total + _power(hidden) / rows
-        return total
+        hidden = args[1] if len(args) > 1 else None
+        return _both(x, hidden), x.shape[:-1].numel()
     if isinstance(layer, _RECURRENT):
         return _recurrent(layer, x, args[1:], output[0] if isinstance(output, tuple) else output)
     if isinstance(layer, Columns):
-        return _power(x) / x.shape[-1]
+        return torch.linalg.vector_norm(x), x.shape[-1]
     for kind, convolve in _CONVOLUTIONS.items():
         if isinstance(layer, kind):
-            return _patches(layer, convolve, x)
-    return _power(x) / x.shape[:-1].numel()
+            return _patches(layer, convolve, x).sqrt(), 1
+    return torch.linalg.vector_norm(x), x.shape[:-1].numel()
 
 
-def _power(x: Tensor) -> Tensor:
-    """The sum of squares, in one pass without a tensor of the squares."""
-    return torch.linalg.vector_norm(x).square()
+def _both(x: Tensor, *states: Any) -> Tensor:
+    """The root of the sum of the squares of an input and of what is there of hidden states."""
+    hidden = [state[0] if isinstance(state, tuple) else state for state in states if state is not None]
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in (x, *hidden)]))
 
 
 def _patches(layer: Any, convolve: Any, x: Tensor) -> Tensor:
@@ -152,12 +161,8 @@ def _patches(layer: Any, convolve: Any, x: Tensor) -> Tensor:
     return convolve(squares, ones, None, layer.stride, padding, layer.dilation).mean()
 
 
-def _recurrent(layer: Any, x: Tensor, rest: tuple, output: Tensor) -> Tensor:
+def _recurrent(layer: Any, x: Tensor, rest: tuple, output: Tensor) -> tuple[Tensor, int]:
     """What feeds a neuron at time t is the input at t and the hidden state at t - 1."""
     time = 1 if getattr(layer, "batch_first", True) and x.ndim == 3 else 0
-    before = _power(output.narrow(time, 0, output.shape[time] - 1))
-    if rest and rest[0] is not None:
-        first = rest[0][0] if isinstance(rest[0], tuple) else rest[0]
-        before = before + _power(first)
-    rows = output.shape[:-1].numel()
-    return (_power(x) + before) / rows
+    before = output.narrow(time, 0, output.shape[time] - 1)
+    return _both(x, before, rest[0] if rest else None), output.shape[:-1].numel()

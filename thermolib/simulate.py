@@ -35,6 +35,8 @@ Observation = Callable[[Any], Tensor]
 
 #: A compilation takes seconds: a run with fewer calls of the step than this is quicker without.
 SHORT = 3000
+#: In a recorded step the noise is compiled, which takes some ten seconds, if this many steps are to repay it.
+LONG = 30_000
 #: Networks with fewer parameters than this run one chunk per thread; larger ones use all threads for one chunk.
 SMALL = 1 << 15
 
@@ -136,7 +138,8 @@ def simulate(
         taken at the end of a whole step; it returns one number per replica.
     every : steps between observations. The first and the last state are observed too.
     compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
-        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes.
+        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes; in long
+        runs with the noise compiled.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
     progress : show a bar on terminals and in notebooks.
 
@@ -205,7 +208,8 @@ def train(
         :class:`thermolib.Predictions` or :class:`thermolib.Samples`.
     start : positions ``[R, P]``, a state, or the ``final`` of an earlier run; the ensemble's ``q`` if not given.
     compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
-        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes.
+        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes; in long
+        runs with the noise compiled.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
     workers : processes side by side, as many as torch has threads if not given.
     progress : show a bar on terminals and in notebooks.
@@ -435,7 +439,8 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
         if compile == "auto":
             _tell_short()
         return
-    if compile != "trace" and not possible(job.key.replica.device.type):
+    can = possible(job.key.replica.device.type) if compile != "trace" or job.steps >= LONG else False
+    if compile != "trace" and not can:
         return
     order = [noise.permutation(job.key._replace(replica=job.key.replica[job.rows(0)]), job.source.rows)]
     example = [
@@ -445,7 +450,7 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
         *job.inputs(0),
     ]
     if compile == "trace":
-        job.traced = trace_step(job.flat_step(), example)
+        job.traced = trace_step(job.flat_step(), example, ends=can)
     else:
         job.compiled = compile_step(job.flat_step(), example)
 
