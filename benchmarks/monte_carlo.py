@@ -20,7 +20,7 @@ from thermolib.workers import keep_memory
 DEPTH, WIDTH, REPLICAS, POINTS = 64, 4, 10, 1000
 THETA = (torch.arange(POINTS)[:, None] + 0.5) / POINTS
 TARGET = tl.datasets.Split(THETA, 0.5 * ((THETA > 0.5) & (THETA < 0.75)).float())
-DIGITS, IMAGES = [784, 16, 16, 10], tl.datasets.Split(torch.rand(POINTS, 784), torch.rand(POINTS, 10))
+DIGITS, IMAGES = [784, 16, 16, 10], 10_000  # the paper has 60,000
 LAW = tl.AdaptiveMonteCarlo(0.01, 0.01, 100, signal_norm=True)
 
 
@@ -95,14 +95,12 @@ def many(work: Callable[[], object], times: int) -> None:
 
 def run() -> list[Row]:
     what, unit, n = f"aMC, depth {DEPTH}, {POINTS} points", "us per replica-step", 20
-    moving, looking = ensemble(widths(DEPTH, WIDTH), REPLICAS)
+    moving, _ = ensemble(widths(DEPTH, WIDTH), REPLICAS)
     keep_memory()  # as training does
-    works = [partial(loop, n), partial(many, moving, n), partial(many, looking, n)]
-    one, ours, forward = interleaved(works, [n, n * REPLICAS, n * REPLICAS], repeats=7)
+    one, ours = interleaved([partial(loop, n), partial(many, moving, n)], [n, n * REPLICAS], repeats=7)
     rows = [
         Row(f"{what}: one network, a loop over layers", unit, one.median * 1e6, cores=one.cores),
         Row(f"{what}: {REPLICAS} replicas", unit, ours.median * 1e6, "loop / this", ratio(one, ours), ours.cores),
-        Row(f"{what}: forward pass", unit, forward.median * 1e6, "step / this", ratio(ours, forward), forward.cores),
     ]
     grown = {
         "half the depth": (DEPTH // 2, WIDTH, REPLICAS),
@@ -113,11 +111,19 @@ def run() -> list[Row]:
         other = ensemble(widths(depth, width), replicas)[0]
         a, b = interleaved([partial(many, moving, n), partial(many, other, n)], [n * REPLICAS, n * replicas], repeats=5)
         rows.append(Row(f"{what}, {name}", unit, b.median * 1e6, "this / as above", ratio(b, a), b.cores))
-    what = f"aMC, {'-'.join(map(str, DIGITS))}, {POINTS} points, compiled"
-    works = ensemble(DIGITS, REPLICAS, IMAGES, compile_step)
-    ours, forward = interleaved([partial(many, work, n) for work in works], [n * REPLICAS] * 2, repeats=7)
-    rows += [
-        Row(f"{what}: {REPLICAS} replicas", unit, ours.median * 1e6, cores=ours.cores),
-        Row(f"{what}: forward pass", unit, forward.median * 1e6, "step / this", ratio(ours, forward), forward.cores),
-    ]
+    images = tl.datasets.Split(torch.rand(IMAGES, 784), torch.rand(IMAGES, 10))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a chunk of replicas has it in training
+    deep = ensemble(widths(DEPTH, WIDTH), REPLICAS, made=partial(trace_step, ends=True))
+    wide = ensemble(DIGITS, REPLICAS, images, compile_step)
+    digits = f"aMC, {'-'.join(map(str, DIGITS))}, {IMAGES} points"
+    for name, works, times in ((f"{what}, one thread", deep, n), (f"{digits}, one thread", wide, 2)):
+        ours, forward = interleaved([partial(many, work, times) for work in works], [times * REPLICAS] * 2, repeats=9)
+        rows += [
+            Row(f"{name}: {REPLICAS} replicas", unit, ours.median * 1e6, cores=ours.cores),
+            Row(
+                f"{name}: forward pass", unit, forward.median * 1e6, "step / this", ratio(ours, forward), forward.cores
+            ),
+        ]
+    torch.set_num_threads(threads)
     return rows
