@@ -132,6 +132,17 @@ def test_random_splits_are_a_partition_and_the_same_for_any_number_of_replicas()
         tl.datasets.random_splits(data, 50, 2)
 
 
+def test_stacked_sets_are_what_each_run_alone_would_have():
+    sets = [tl.datasets.spirals(2, 20, 10, seed=number) for number in range(3)]
+    found = tl.datasets.stacked(sets, 2)
+    for replica in range(6):
+        for part, alone in zip(found, sets[replica // 2], strict=True):
+            assert torch.equal(part.x[replica], alone.x) and torch.equal(part.y[replica], alone.y)
+    for wrong in ([], [sets[0], tl.datasets.spirals(2, 30, 10)]):
+        with pytest.raises(ValueError, match="sets"):
+            tl.datasets.stacked(wrong, 2)
+
+
 def test_min_max_fills_the_range_by_the_training_set():
     data = tl.datasets.min_max(splits(), targets=True)
     assert data.train.x.amin(1) == pytest.approx(-1, abs=1e-5)

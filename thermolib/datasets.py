@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import math
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ __all__ = [
     "noisy_sine",
     "random_splits",
     "spirals",
+    "stacked",
     "trigonometric",
 ]
 
@@ -381,6 +383,24 @@ def random_splits(data: Split | Splits, train: int, replicas: int, seed: int = 0
         return Splits(data.x[row, points], data.y[row, points]) if own else Splits(data.x[points], data.y[points])
 
     return Data(part(order[:, :train]), part(order[:, train:end]))
+
+
+def stacked(sets: Sequence[Data], replicas: int) -> Data:
+    """Several data sets for one run, :class:`Splits`: the first ``replicas`` replicas have the first, and so on.
+
+    Raises
+    ------
+    ValueError : no set; sets of different sizes; fewer than one replica.
+    """
+    times = checks.integer("replicas", replicas, 1)
+
+    def part(splits: list[Split]) -> Splits:
+        sizes = {tuple(tuple(tensor.shape) for tensor in split) for split in splits}
+        if len(sizes) != 1:
+            raise ValueError(f"sets={sorted(sizes)} is not allowed: there must be sets, and all of the same size")
+        return Splits(*(torch.stack(tensors).repeat_interleave(times, 0) for tensors in zip(*splits, strict=True)))
+
+    return Data(part([data.train for data in sets]), part([data.test for data in sets]))
 
 
 def min_max(data: Data, targets: bool = False) -> Data:
