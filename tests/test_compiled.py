@@ -3,6 +3,9 @@
 import importlib
 import logging
 import math
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -146,3 +149,35 @@ def test_a_long_recorded_run_compiles_all_but_the_network(name, law, monkeypatch
     replayed = [step.code + "".join(piece.code for _, piece in step.named_children()) for step in made]
     assert ["bitwise_xor" in code for code in replayed] == [True, False], "the noise is in what was compiled"
     assert all("aten.tanh" in code or "convolution" in code for code in replayed)
+
+
+COMPILE = """
+import sys
+import torch
+from torch._dynamo.utils import counters
+from thermolib.compiled import compile_step
+threads, constant = int(sys.argv[1]), float(sys.argv[2])
+torch.set_num_threads(threads)
+stiffness, q = torch.full((3,), constant), torch.ones(5, 3)
+value = compile_step(lambda q: [(stiffness * torch.tanh(q)).sum()], [q])(q)[0]
+print(float(value), counters["inductor"]["fxgraph_cache_hit"])
+"""
+
+
+@needs_compiler
+def test_another_process_takes_what_was_compiled(tmp_path):
+    """Not what was compiled for another number of threads; and constants are its own."""
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+
+    def run(*arguments):
+        command = [sys.executable, "-c", COMPILE, *arguments]
+        value, hits = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout.split()
+        return float(value), int(hits)
+
+    value = 15 * math.tanh(1)
+    assert run("1", "1") == (pytest.approx(value), 0)
+    assert run("1", "1") == (pytest.approx(value), 1)
+    assert run("2", "1") == (pytest.approx(value), 0)
+    assert run("1", "2")[0] == pytest.approx(2 * value)

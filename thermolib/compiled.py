@@ -2,6 +2,7 @@
 
 A step is traced to a graph of tensor operations and handed to TorchInductor. All hyperparameters, seeds and counters
 are tensor inputs, so a change of their values meets the same graph; there are no guards to check at every call.
+What was compiled stays on the disk, in TorchInductor's folder, and the next process takes it from there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.fx.passes.split_module import split_module
 
@@ -73,8 +77,13 @@ def _compile(graph: torch.fx.GraphModule, example: Sequence[Tensor]) -> Callable
     identity = (graph.code, kinds, constants, torch.get_num_threads())
     if identity not in _compiled:
         from torch._inductor import compile as inductor_compile
+        from torch._inductor import config
 
-        with _plain_tanh(example[0].device.type):
+        # Only where shapes could be symbolic does TorchInductor look for what other processes have compiled, and only
+        # settings, not the state of torch, tell it that the number of threads was another.
+        context = TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
+        threads = config.patch({"cpp.threads": torch.get_num_threads()})
+        with tracing(context), threads, _plain_tanh(example[0].device.type):
             _compiled[identity] = inductor_compile(graph, list(example)), graph
     return _compiled[identity][0]
 
