@@ -16,13 +16,28 @@ def test_a_batch_is_recorded(project):
     assert (row.figure, row.replica_steps, times._kind(row)) == ("Fig. 3", 60, (4, 5))
     printed = times.printed(run)
     assert printed.startswith("steps made: 30\n\nPartitioned") and "[reproduced] Thirty steps (Sec. 1)" in printed
-    times.record([run], "the summary", project / "results")
+    results = project / "results"
+    results.mkdir()
+    (results / "claims.json").write_text('{"another": [], "of no batch": []}')
+    times.record([run], results, ["thirty", "another"])
     text = (project / "results" / "thirty" / "at_paper_scale.txt").read_text()
     assert "parameters steps = 30" in text and "seed       3" in text and text.endswith(printed + "\n")
     kept = json.loads((project / "results" / "claims.json").read_text())
-    assert kept == {"thirty": [{"id": "steps", "ours": "30.0000000 ± 0.0000010", "verdict": "reproduced"}]}
-    assert json.loads((project / "results" / "times.json").read_text())[0]["replica_steps"] == 60
-    assert abs(times.wall([run]) - batch.note(run.out)["seconds"]) < 0.01
+    thirty = [{"id": "steps", "ours": "30.0000000 ± 0.0000010", "verdict": "reproduced"}]
+    assert kept == {"thirty": thirty, "another": []}
+    spans = json.loads((results / "times.json").read_text())
+    assert spans["thirty"]["figures"][0]["replica_steps"] == 60
+    seconds = batch.note(run.out)["seconds"]
+    assert abs(times.wall(spans) - seconds) < 0.01
+    assert f"{seconds:.0f} s of one core (thirty {seconds:.0f})" in (results / "times.txt").read_text()
+
+
+def test_a_record_without_figures_has_no_table():
+    run = {"started": "2026-01-01 00:00:00 UTC", "seconds": 60.0, "figures": []}
+    later = run | {"started": "2026-01-01 00:01:00 UTC"}
+    text = times.summary({"one": run, "two": later})
+    assert text.startswith("The chapters took 120 s of one core (one 60, two 60), 120 s from the first start")
+    assert "in several sittings" in times.summary({"one": run, "two": run | {"started": "2026-01-02 00:00:00 UTC"}})
 
 
 def test_the_table_compares_what_it_can():

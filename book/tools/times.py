@@ -5,11 +5,12 @@ at a time, autograd, and a Python loop over the tensors. That way is timed on a 
 minibatch, now and here.
 
 With ``--record`` the numbers that the chapters print go to ``results/NAME/`` with where they come from, where NAME is
-the batch that has the run.
+the batch that has the run. What is there of other runs of the batch stays.
 """
 
 import argparse
 import datetime
+import functools
 import json
 import re
 import textwrap
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -37,6 +39,7 @@ def spent(run: Run) -> list[costs.Cost]:
     return collected.rows
 
 
+@functools.cache
 def slice_of_papers_way(hidden: int, batch: int) -> float:
     """Seconds that one step takes the papers' way, on one core."""
     from benchmarks.papers_way import loop
@@ -109,8 +112,17 @@ def printed(run: Run) -> str:
     return "\n\n".join(parts)
 
 
-def record(runs: list[Run], summary: str, folder: Path) -> None:
-    """Write what the runs print, and the summary, to ``folder`` with their provenance."""
+def measured(run: Run) -> dict[str, Any]:
+    """When a run started, how many seconds it took, and what its figures cost."""
+    made = batch.note(run.out)
+    return {"started": made["started"], "seconds": made["seconds"], "figures": [asdict(row) for row in spent(run)]}
+
+
+def record(runs: list[Run], folder: Path, names: list[str]) -> None:
+    """Write what the runs print and what they cost to ``folder``, with their provenance.
+
+    What is recorded there of other runs is kept if it is among ``names``, those of the batch.
+    """
     for run in runs:
         made = batch.note(run.out)
         head = {
@@ -125,23 +137,24 @@ def record(runs: list[Run], summary: str, folder: Path) -> None:
         there.parent.mkdir(parents=True, exist_ok=True)
         lines = [_line(name, str(value)) for name, value in head.items()]
         there.write_text("\n".join(lines) + "\n\n" + printed(run) + "\n")
-    (folder / "times.txt").write_text(summary + "\n")
-    found = {run.name: [row for shown in batch.claimed(run.out) for row in shown["claims"]] for run in runs}
-    kept = {name: [{k: row[k] for k in ("id", "ours", "verdict")} for row in rows] for name, rows in found.items()}
-    (folder / "claims.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-    rows = [asdict(row) for run in runs for row in spent(run)]
-    (folder / "times.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    claimed = {run.name: [row for shown in batch.claimed(run.out) for row in shown["claims"]] for run in runs}
+    found = {name: [{k: row[k] for k in ("id", "ours", "verdict")} for row in rows] for name, rows in claimed.items()}
+    for file, new in (("claims.json", found), ("times.json", {run.name: measured(run) for run in runs})):
+        old = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+        kept = {name: (old | new)[name] for name in names if name in old | new}
+        (folder / file).write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    (folder / "times.txt").write_text(summary(json.loads((folder / "times.json").read_text())) + "\n")
 
 
 def _line(name: str, value: str) -> str:
     return textwrap.fill(f"{name:<11}{value}", 110, subsequent_indent=" " * 11)
 
 
-def wall(runs: list[Run]) -> float:
+def wall(runs: dict[str, dict[str, Any]]) -> float:
     """Seconds from the start of the first run to the end of the last."""
-    notes = [batch.note(run.out) for run in runs]
-    starts = [datetime.datetime.strptime(made["started"], "%Y-%m-%d %H:%M:%S UTC").timestamp() for made in notes]
-    return max(start + made["seconds"] for start, made in zip(starts, notes, strict=True)) - min(starts)
+    starts = [datetime.datetime.strptime(run["started"], "%Y-%m-%d %H:%M:%S UTC").timestamp() for run in runs.values()]
+    ends = [start + run["seconds"] for start, run in zip(starts, runs.values(), strict=True)]
+    return max(ends) - min(starts)
 
 
 def main() -> None:
@@ -149,38 +162,34 @@ def main() -> None:
     parser.add_argument("batch", help="its file, as in batches/paper-1.yaml")
     parser.add_argument("--record", action="store_true", help="write the numbers to results/NAME")
     args = parser.parse_args()
-    runs = batch.load(args.batch)
-    if left := [run.name for run in runs if batch.state(run)[0] != "done"]:
+    all_runs = batch.load(args.batch)
+    runs = [run for run in all_runs if batch.state(run)[0] == "done"]
+    if left := [run.name for run in all_runs if run not in runs]:
         print(f"not done, and left out here: {', '.join(left)}")
-        runs = [run for run in runs if run.name not in left]
     if not runs:
         raise SystemExit(f"no run of {args.batch} is done; first: thermolib run {args.batch}")
-    kinds = {kind for run in runs for row in spent(run) if (kind := _kind(row))}
-    slices = {kind: slice_of_papers_way(*kind) for kind in sorted(kinds)}
     for folder in dict.fromkeys(run.out.parent for run in runs):
         part = [run for run in runs if run.out.parent == folder]
-        text = summary(part, slices)
-        print(f"\n{text}")
+        print(f"\n{summary({run.name: measured(run) for run in part})}")
         if args.record:
-            record(part, text, RESULTS / folder.name)
+            record(part, RESULTS / folder.name, [run.name for run in all_runs if run.out.parent == folder])
             print(f"recorded in {(RESULTS / folder.name).relative_to(chapters.ROOT)}")
 
 
-def summary(runs: list[Run], slices: dict[tuple[int, int], float]) -> str:
-    """The table of times of these runs, and what it means."""
-    rows = [row for run in runs for row in spent(run)]
-    kinds = {_kind(row) for row in rows}
-    slices = {kind: seconds for kind, seconds in slices.items() if kind in kinds}
+def summary(runs: dict[str, dict[str, Any]]) -> str:
+    """What the figures of these runs cost, and the runs; each is as :func:`measured` gives it."""
+    rows = [costs.Cost(**row) for run in runs.values() for row in run["figures"]]
+    slices = {kind: slice_of_papers_way(*kind) for kind in sorted({_kind(row) for row in rows} - {None})}
     each = ", ".join(f"{1e6 * s:.0f} µs (2-{hidden}-1, batch {size})" for (hidden, size), s in slices.items())
-    alone = sum(batch.note(run.out)["seconds"] for run in runs)
+    took = ", ".join(f"{name} {run['seconds']:.0f}" for name, run in runs.items())
+    total, whole = sum(run["seconds"] for run in runs.values()), wall(runs)
+    span = f"{whole:.0f} s from the first start to the last end" if whole < 1.2 * total else "in several sittings"
     here = batch.provenance(chapters.ROOT)
     return "\n".join(
         [
-            table(rows, slices),
-            "",
-            "here: on one core, compilation and observations included.",
-            f"papers' way: replica-steps times the time of a step, measured on one core: {each or 'none measured'}.",
-            f"The chapters took {alone:.0f} s of one core, {wall(runs):.0f} s from the first start to the last end.",
+            *([table(rows, slices), "", "here: on one core, compilation and observations included."] if rows else []),
+            *([f"papers' way: replica-steps times the time of a step, measured on one core: {each}."] if each else []),
+            textwrap.fill(f"The chapters took {total:.0f} s of one core ({took}), {span}.", 110),
             f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}; "
             + "; ".join(f"{name} {here[name]}" for name in ("commit", "machine", "versions")),
         ]
