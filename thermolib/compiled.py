@@ -98,7 +98,7 @@ def trace_step(step: Flat, example: Sequence[Tensor], ends: bool = False) -> Cal
     graph = make_fx(step)(*example)
     _tidy(graph, example)
     if not ends:
-        return graph
+        return _in_place(graph)
     pieces = split_module(graph, graph, _parts(graph).__getitem__)
     ends_of = {name: getattr(pieces, name) for name in ("submod_0", "submod_2") if hasattr(pieces, name)}
     given: dict[str, tuple] = {}
@@ -112,6 +112,8 @@ def trace_step(step: Flat, example: Sequence[Tensor], ends: bool = False) -> Cal
         hook.remove()
         delattr(pieces, name)
         setattr(pieces, name, _end(piece, given[name]))
+    if isinstance(network := getattr(pieces, "submod_1", None), torch.fx.GraphModule):
+        _in_place(network)
     return pieces
 
 
@@ -179,6 +181,29 @@ def _tidy(graph: torch.fx.GraphModule, example: Sequence[Tensor]) -> None:
                 node.replace_all_uses_with(node.args[0])
     graph.graph.eliminate_dead_code()
     graph.recompile()
+
+
+_IN_PLACE = {
+    torch.ops.aten.add.Tensor: torch.ops.aten.add_.Tensor,
+    torch.ops.aten.tanh.default: torch.ops.aten.tanh_.default,
+}
+#: Operations whose result is nobody else's memory.
+_NEW = _NETWORK | {torch.ops.aten.add.Tensor, *_IN_PLACE.values()}
+
+
+def _in_place(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Let biases and activations overwrite what only they read: a layer then lives in two buffers that stay in the
+    cache, where new ones for each operation would run through the memory."""
+    for node in graph.graph.nodes:
+        if node.target not in _IN_PLACE:
+            continue
+        given = node.args[0]
+        if isinstance(given, torch.fx.Node) and given.target in _NEW and list(given.users) == [node]:
+            before, after = (n.meta["tensor_meta"] for n in (given, node))
+            if (before.shape, before.dtype) == (after.shape, after.dtype):
+                node.target = _IN_PLACE[node.target]
+    graph.recompile()
+    return graph
 
 
 @contextlib.contextmanager
