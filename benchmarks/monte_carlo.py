@@ -18,6 +18,7 @@ from thermolib.noise import Key, key
 from thermolib.workers import keep_memory
 
 DEPTH, WIDTH, REPLICAS, POINTS = 64, 4, 10, 1000
+RUNS = 20  # of each depth in Fig. 6
 THETA = (torch.arange(POINTS)[:, None] + 0.5) / POINTS
 TARGET = tl.datasets.Split(THETA, 0.5 * ((THETA > 0.5) & (THETA < 0.75)).float())
 DIGITS, IMAGES = [784, 16, 16, 10], 10_000  # the paper has 60,000
@@ -114,13 +115,13 @@ def run() -> list[Row]:
     images = tl.datasets.Split(torch.rand(IMAGES, 784), torch.rand(IMAGES, 10))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a chunk of replicas has it in training
-    deep = ensemble(widths(DEPTH, WIDTH), REPLICAS, made=partial(trace_step, ends=True))
+    deep = ensemble(widths(DEPTH, WIDTH), RUNS, made=partial(trace_step, ends=True))
     wide = ensemble(DIGITS, REPLICAS, images, compile_step)
     digits = f"aMC, {'-'.join(map(str, DIGITS))}, {IMAGES} points"
-    for name, works, times in ((f"{what}, one thread", deep, n), (f"{digits}, one thread", wide, 2)):
-        ours, forward = interleaved([partial(many, work, times) for work in works], [times * REPLICAS] * 2, repeats=9)
+    for name, works, runs, times in ((what, deep, RUNS, n), (digits, wide, REPLICAS, 2)):
+        ours, forward = interleaved([partial(many, work, times) for work in works], [times * runs] * 2, repeats=9)
         rows += [
-            Row(f"{name}: {REPLICAS} replicas", unit, ours.median * 1e6, cores=ours.cores),
+            Row(f"{name}, one thread: {runs} replicas", unit, ours.median * 1e6, cores=ours.cores),
             Row(
                 f"{name}: forward pass", unit, forward.median * 1e6, "step / this", ratio(ours, forward), forward.cores
             ),
