@@ -205,6 +205,7 @@ CUT_OFF = """() => [...document.querySelectorAll('body *')]
 def test_a_page_reads_well(visit, path):
     """Accessible by day and by night, its mathematics drawn, and nowhere wider than the screen."""
     page, name = visit(path), path.removesuffix(".html").replace("/", "-")
+    page.wait_for_function("() => !window.MathJax || MathJax.startup?.promise")  # settings come first
     page.evaluate("() => window.MathJax && MathJax.startup.promise")
     assert page.locator("mjx-merror").count() == 0
     assert violations(page) == []

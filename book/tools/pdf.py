@@ -40,6 +40,7 @@ def print_page(page: Path, pdf: Path) -> None:
         tab.goto(page.as_uri(), wait_until="load")
         if missing:
             raise SystemExit(f"the page lacks {len(missing)} of its files, such as {missing[0]}")
+        tab.wait_for_function("() => !window.MathJax || MathJax.startup?.promise")  # settings come first
         tab.evaluate("() => window.MathJax && MathJax.startup.promise")
         tab.evaluate(LINKS)
         tab.pdf(
