@@ -123,7 +123,12 @@ def run() -> list[Row]:
         rows += [
             Row(f"{name}, one thread: {runs} replicas", unit, ours.median * 1e6, cores=ours.cores),
             Row(
-                f"{name}: forward pass", unit, forward.median * 1e6, "step / this", ratio(ours, forward), forward.cores
+                f"{name}, one thread: forward pass",
+                unit,
+                forward.median * 1e6,
+                "step / this",
+                ratio(ours, forward),
+                forward.cores,
             ),
         ]
     torch.set_num_threads(threads)

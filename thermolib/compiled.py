@@ -80,10 +80,11 @@ def _compile(graph: torch.fx.GraphModule, example: Sequence[Tensor]) -> Callable
         from torch._inductor import config
 
         # Only where shapes could be symbolic does TorchInductor look for what other processes have compiled, and only
-        # settings, not the state of torch, tell it that the number of threads was another.
+        # settings, not the state of torch, tell it that the number of threads was another. Shapes are those of the
+        # example and need no look at every call.
         context = TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
-        threads = config.patch({"cpp.threads": torch.get_num_threads()})
-        with tracing(context), threads, _plain_tanh(example[0].device.type):
+        settings = config.patch({"cpp.threads": torch.get_num_threads(), "size_asserts": False})
+        with tracing(context), settings, _plain_tanh(example[0].device.type):
             _compiled[identity] = inductor_compile(graph, list(example)), graph
     return _compiled[identity][0]
 
