@@ -86,18 +86,18 @@ class Listener:
         once = [v[0] if len(v) == 1 else _over_calls(v) for v in heard.values()]
         # squared and divided all together: with many narrow layers the number of operations is what costs
         roots = torch.stack([root for root, _ in once]) if once else torch.zeros(0)
-        stacked = roots.square() / _counts(tuple(count for _, count in once), roots.device).to(roots.dtype)
+        stacked = roots.square() / _constant(tuple(count for _, count in once), roots.device)
         # behind them a zero, for weights that nothing has used, and a one, for what is no weight
         values = torch.cat([stacked, stacked.new_zeros(1), stacked.new_ones(1)])
         places = {name: number for number, name in enumerate(heard)}
         order = tuple(places.get(name, len(heard) + (name not in weights)) for name in names)
-        return values.index_select(0, _index(order, values.device))
+        return values.index_select(0, _constant(order, values.device))
 
 
 @functools.cache
-def _index(order: tuple[int, ...], device: torch.device) -> Tensor:
+def _constant(numbers: tuple[int, ...], device: torch.device) -> Tensor:
     """One tensor for all steps, so that they are compiled once."""
-    return torch.tensor(order, device=device)
+    return torch.tensor(numbers, device=device)
 
 
 def _refuse(path: str, layer: nn.Module) -> None:
@@ -117,11 +117,6 @@ def _refuse(path: str, layer: nn.Module) -> None:
         raise ValueError(
             f"signal_norm does not take {path}, a {kind}: allowed are linear, convolutional and recurrent layers"
         )
-
-
-@functools.cache
-def _counts(counts: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.tensor(counts, dtype=torch.float64, device=device)
 
 
 def _over_calls(heard: list[tuple[Tensor, int]]) -> tuple[Tensor, int]:

@@ -439,8 +439,9 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
         if compile == "auto":
             _tell_short()
         return
-    can = possible(job.key.replica.device.type) if compile != "trace" or job.steps >= LONG else False
-    if compile != "trace" and not can:
+    replayed = compile == "trace"
+    can = (not replayed or job.steps >= LONG) and possible(job.key.replica.device.type)
+    if not replayed and not can:
         return
     order = [noise.permutation(job.key._replace(replica=job.key.replica[job.rows(0)]), job.source.rows)]
     example = [
@@ -449,7 +450,7 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
         *(order if job.source.period else []),
         *job.inputs(0),
     ]
-    if compile == "trace":
+    if replayed:
         job.traced = trace_step(job.flat_step(), example, ends=can)
     else:
         job.compiled = compile_step(job.flat_step(), example)
