@@ -209,7 +209,7 @@ def test_every_batch_of_the_project_can_be_run(path):
 def test_a_batch_includes_another_whose_runs_keep_their_folder(project):
     path = write(project, "  - {chapter: quick, name: thirty}\n")
     path.write_text("include: [one]\n" + path.read_text())
-    theirs, own = batch.load(path)
+    own, theirs = batch.load(path)
     assert theirs == batch.load(project / "batches" / "one.yaml")[0]
     assert (theirs.out.parent.name, own.out.parent.name) == ("one", path.stem) and theirs.name == own.name
     outcomes, _ = run_quietly(path, workers=2)

@@ -2,7 +2,7 @@
 
 A *run* is a chapter with parameters; a *batch* is a YAML file that lists runs::
 
-    include: [paper-1]                        # the runs of batches/paper-1.yaml, which keep their own folder
+    include: [paper-1]                        # then the runs of batches/paper-1.yaml, which keep their own folder
     runs:
       - chapter: langevin_splittings          # the stem of a file in notebooks/
         parameters: {seeds: 16}               # what differs from the chapter's cell tagged `parameters`
@@ -195,7 +195,7 @@ def _file_name(stem: str, parameters: dict[str, Any]) -> str:
 
 
 def load(path: str | Path) -> list[Run]:
-    """The runs of a batch, ``batches/NAME.yaml``, which write to ``runs/NAME/``, and of the batches it includes.
+    """The runs of a batch, ``batches/NAME.yaml``, which write to ``runs/NAME/``, then those of the batches it includes.
 
     Raises ValueError, before anything runs, for a file that is not a batch, an unknown key, chapter or parameter, a
     value of another kind, and two runs of one name.
@@ -211,8 +211,8 @@ def load(path: str | Path) -> list[Run]:
         said = yaml.safe_load(path.read_text())
         if unknown := sorted(set(said) - {"include", "runs"}):
             raise ValueError(f"it says {unknown[0]!r}, which is not known; known: include, runs")
-        runs = [run for name in said.get("include", []) for run in load(path.with_name(f"{name}.yaml"))]
-        runs += [run for item in said["runs"] for run in _runs(item, root, root / "runs" / path.stem)]
+        runs = [run for item in said["runs"] for run in _runs(item, root, root / "runs" / path.stem)]
+        runs += [run for name in said.get("include", []) for run in load(path.with_name(f"{name}.yaml"))]
     except (yaml.YAMLError, TypeError, KeyError) as error:
         raise ValueError(f"{path.name} is no batch, a list called runs: {' '.join(str(error).split())}") from None
     except ValueError as error:
