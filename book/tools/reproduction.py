@@ -49,13 +49,14 @@ def _range(words: str, values: list[float | None]) -> str:
 
 
 def recorded(results: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Batch, chapter, and a claim of it, for everything that was recorded."""
+    """Batch, with the run where that is not called as its chapter, chapter, and a claim, for all that was recorded."""
     for path in sorted(results.glob("*/claims.json")):
         for run, rows in json.loads(path.read_text(encoding="utf-8")).items():
             head = (path.parent / run / "at_paper_scale.txt").read_text(encoding="utf-8")
             chapter = head.partition("\n")[0].removeprefix("chapter").strip()
+            name = path.parent.name if run == chapter else f"{path.parent.name}/{run}"
             for row in rows:
-                yield path.parent.name, chapter, row
+                yield name, chapter, row
 
 
 class Reproduction(SphinxDirective):

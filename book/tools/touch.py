@@ -76,9 +76,10 @@ def regions(ensemble: tl.Ensemble, each: Sequence[torch.Tensor], data: Any, pixe
 
 def temperature() -> dict[str, Any]:
     """What one classifier of Figure 1 of the first paper decides, at nine temperatures."""
-    record = pd.read_csv(ROOT / "results" / "fig1" / "runs.csv")
-    record = record.query("start == 'normal 0.01' and equation == 'corrected'")
-    taus, seeds = sorted(record["temperature"].unique()), 3
+    text = (ROOT / "results" / "figure-1" / "small_start" / "at_paper_scale.txt").read_text(encoding="utf-8")
+    lines = text.partition("test accuracy of each network\n")[2].partition("\n\n")[0].splitlines()
+    record = {tau: np.array(runs) for tau, *runs in sorted([float(word) for word in line.split()] for line in lines)}
+    taus, seeds = list(record), 3
     data = tl.datasets.trigonometric(length=3, frequency=2, train=1000, test=1000, noise=0.02)
     each = torch.tensor(taus, dtype=torch.float64).repeat_interleave(seeds)
     networks = tl.Ensemble(tl.models.shlp(2, 500), len(each), init=tl.init.normal(0.01), seed=0)
@@ -92,9 +93,9 @@ def temperature() -> dict[str, Any]:
     shown = [history.final.q[i * seeds + m] for i, m in enumerate(middle)]
     panel = regions(networks, shown, data.test, 190)
     panel["title"] = "what one network decides"
-    runs = [record.loc[record["temperature"] == tau, "test accuracy"] for tau in taus]
+    runs = list(record.values())
     at = [1e-9 if tau == 0 else tau for tau in taus]
-    means, errors = [r.mean() for r in runs], [r.sem() for r in runs]
+    means, errors = [r.mean() for r in runs], [r.std(ddof=1) / math.sqrt(len(r)) for r in runs]
     curve = {
         "title": f"test accuracy, mean of {len(runs[0])} networks",
         "x": axis("temperature τ (left end: zero)", 5e-10, 0.2, True, [1e-8, 1e-6, 1e-4, 1e-2]),
