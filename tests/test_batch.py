@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -35,6 +36,7 @@ seed = 3
 rate = 0.1
 word = "BAOAB"
 sizes = [1, 2]
+share = {"sine": 1.0, "cars": 0.5}
 ```
 
 ```{code-cell} ipython3
@@ -60,6 +62,51 @@ print("steps made:", steps)
 claims = tl.claims.Claims("partitioned", "tiny")
 claims.exact("steps", "Thirty steps", "Sec. 1", paper=30.0, ours=float(steps), tolerance=1e-6)
 claims
+```
+"""
+
+# A chapter that trains for a while, keeps a checkpoint, and says at which steps it looked.
+TRAINED = """\
+---
+jupytext:
+  formats: ipynb,md:myst
+kernelspec: {display_name: Python 3, language: python, name: python3}
+---
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+pause = 0.0
+folder = "alone"
+```
+
+```{code-cell} ipython3
+import time
+from pathlib import Path
+
+import thermolib as tl
+
+looks = 0
+
+
+def look(state):
+    global looks
+    looks += 1
+    with Path(folder, "log").open("a") as log:
+        log.write(f"{looks}\\n")
+    time.sleep(pause)
+    return state.q[:, 0]
+
+
+Path(folder).mkdir(exist_ok=True)
+runs = tl.Ensemble(tl.models.shlp(2, 4), replicas=2, device="cpu")
+data = tl.datasets.spirals(train=20, test=2)
+law = tl.Langevin("BAOAB", step_size=0.1, friction=1.0, temperature=1e-3)
+history = tl.train(
+    runs, law, data, loss=tl.losses.bce, batch_size=5, steps=300, every=10, observe={"first": look}, compile=False,
+    checkpoint=Path(folder, "checkpoint"), checkpoint_seconds=0.0, workers=1,
+)
+print("parameters:", [f"{x:.17g}" for x in history.final.q.flatten().tolist()])
 ```
 """
 
@@ -103,6 +150,7 @@ def project(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir()
     (tmp_path / "notebooks" / "tiny.md").write_text(CHAPTER)
     (tmp_path / "notebooks" / "quick.md").write_text(QUICK)
+    (tmp_path / "notebooks" / "trained.md").write_text(TRAINED)
     (tmp_path / "batches" / "one.yaml").write_text(
         "runs:\n  - {chapter: tiny, parameters: {steps: 30}, name: thirty}\n"
     )
@@ -141,20 +189,28 @@ def test_a_chapter_runs_with_other_parameters_and_says_where_and_which_claims_he
     assert "runs/tiny-steps=30.ipynb" in done.output and "1 claim: 1 reproduced" in done.output
     note = json.loads(out.read_text())["metadata"]["thermolib"]
     assert note["parameters"] == {"steps": 30} and note["threads"] == "1" and note["peak memory in GiB"] > 0.05
-    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert sorted(path.name for path in out.parent.iterdir()) == [".lock", out.name]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["notebooks/tiny", "-p", "step=1"], "tiny.md has no parameter 'step'; it has: steps, seed, rate, word, sizes"),
+        (
+            ["notebooks/tiny", "-p", "step=1"],
+            "tiny.md has no parameter 'step'; it has: steps, seed, rate, word, sizes, share",
+        ),
         (["notebooks/tiny", "-p", "steps=many"], "steps='many' is not allowed for tiny.md: it is a whole number"),
         (["notebooks/tiny", "-p", "steps=1.5"], "it is a whole number, as in 20"),
         (["notebooks/tiny", "-p", "rate=True"], "it is a number, as in 0.1"),
         (["notebooks/tiny", "-p", "sizes=3"], "it is a list of which each: it is a whole number"),
         (["notebooks/tiny", "-p", "sizes=['a']"], "it is a list of which each: it is a whole number"),
+        (["notebooks/tiny", "-p", "share={'sine': 1.0}"], "it is a dict with these keys and values of these kinds"),
+        (["notebooks/tiny", "-p", "share={'sine': 'x', 'cars': 1}"], "it is a dict with these keys"),
         (["notebooks/tiny", "-p", "steps"], "it is KEY=VALUE, as in -p seed=7"),
-        (["notebooks/huge"], "there is no chapter 'notebooks/huge'; there are: notebooks/quick, notebooks/tiny"),
+        (
+            ["notebooks/huge"],
+            "there is no chapter 'notebooks/huge'; there are: notebooks/quick, notebooks/tiny, notebooks/trained",
+        ),
         (["batches/none.yaml"], "there is no batch 'none.yaml'; there are: batches/one.yaml"),
         (["batches/one.yaml", "-p", "seed=1"], "-p is for a chapter"),
         (["batches/one.yaml", "--only", "two"], "there is no run 'two' in this batch; there are: thirty"),
@@ -172,7 +228,7 @@ def test_mistakes_are_one_sentence_and_nothing_runs(project, words, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("  - {chapter: nothing}", "some.yaml: there is no chapter 'nothing'; there are: quick, tiny"),
+        ("  - {chapter: nothing}", "some.yaml: there is no chapter 'nothing'; there are: quick, tiny, trained"),
         ("  - {chapter: tiny, parameters: {stepz: 1}}", "some.yaml: tiny.md has no parameter 'stepz'"),
         ("  - {chapter: tiny, parameters: {steps: few}}", "some.yaml: steps='few' is not allowed"),
         ("  - {chapter: tiny, parameter: {steps: 1}}", "says 'parameter', which is not known"),
@@ -362,6 +418,86 @@ def test_a_batch_that_is_killed_goes_on_where_it_was(project):
     assert all(made(project)[run.parameters["number"]] == 1 for run in finished)
     assert not list((project / "runs" / "some").glob("*.partial.ipynb"))
     assert any("left behind by a run that was killed" in line for line in said)
+
+
+def test_training_that_is_killed_inside_a_notebook_goes_on_from_its_checkpoint(project):
+    whole = call("run", "notebooks/trained")
+    assert whole.exit_code == 0, whole.output
+    first = start("-m", "thermolib", "run", "notebooks/trained", "-p", "pause=0.2", "-p", "folder=killed", cwd=project)
+    log = project / "notebooks" / "killed" / "log"
+    until(lambda: log.exists() and len(log.read_text().split()) >= 8)
+    for process in psutil.Process(first.pid).children(recursive=True):  # the kernel, which has a group of its own
+        process.kill()
+    kill(first)
+    looked = len(log.read_text().split())
+    again = call("run", "notebooks/trained", "-p", "pause=0.2", "-p", "folder=killed")
+    assert again.exit_code == 0, again.output
+    assert len(log.read_text().split()) <= 31 + 2 and looked < 31  # no more than what no checkpoint had yet
+    said = [json.dumps(batch.outputs(path)) for path in (project / "runs").glob("trained*.ipynb")]
+    found = {re.search(r"parameters: (\[[^]]*\])", text)[1] for text in said}
+    assert len(said) == 2 and len(found) == 1
+    assert not list((project / "runs").glob("*.partial.ipynb"))
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import nbformat
+from thermolib import batch, cli
+
+def half(text, path):
+    path = pathlib.Path(path)
+    with path.open("w") as file:
+        file.write(text[: len(text) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[1] == "notebook":
+    nbformat.write = lambda notebook, path: half(nbformat.writes(notebook), path)
+    batch.execute(batch.load("batches/some.yaml")[0])
+else:
+    pathlib.Path.write_text = lambda self, text, **_: half(text, self)
+    cli.main(["results", "batches/some.yaml", "--out", "table.csv"])
+"""
+
+
+def test_a_notebook_half_written_when_killed_is_none(project):
+    path = write(project, "  - {chapter: quick, parameters: {number: 1}}\n")
+    process = start("-c", KILLED, "notebook", cwd=project)
+    process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL
+    (part,) = (project / "runs" / "some").glob("*.partial.ipynb")
+    with pytest.raises(ValueError):
+        json.loads(part.read_text())
+    (run,) = batch.load(path)
+    assert batch.state(run) == ("missing", "")
+    outcomes, said = run_quietly(path, workers=1)
+    assert [o.state for o in outcomes] == ["done"] and f"removed {part.name}, left behind by a run" in said[0]
+    assert not part.exists() and batch.state(run) == ("done", "")
+
+
+def test_a_table_half_written_when_killed_leaves_the_one_before_it(project):
+    write(project, "  - {chapter: tiny}\n")
+    assert call("run", "batches/some.yaml").exit_code == 0
+    table = project / "table.csv"
+    table.write_text("the one before\n")
+    process = start("-c", KILLED, "table", cwd=project)
+    process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL and table.read_text() == "the one before\n"
+    done = call("results", "batches/some.yaml", "--out", "table.csv")
+    assert done.exit_code == 0 and list(pd.read_csv(table)["verdict"]) == ["differs"]
+    assert sorted(project.glob("table*")) == [table]
+    done = call("results", "batches/some.yaml", "--out", "none/table.csv")
+    assert done.exit_code == 1 and "none/table.csv could not be written: No such file" in done.output
+
+
+def test_a_chapter_is_not_run_twice_at_once(project):
+    words = ["run", "notebooks/quick", "-p", "seconds=6.0"]
+    first = start("-m", "thermolib", *words, cwd=project)
+    until(lambda: made(project))
+    done = call(*words)
+    assert done.exit_code == 1 and "another process is running quick-seconds=6.0" in done.output
+    first.communicate(timeout=300)
+    assert first.returncode == 0
+    assert sum(made(project).values()) == 1
 
 
 def test_two_batches_at_once_do_not_meet(project):

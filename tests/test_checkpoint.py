@@ -1,12 +1,14 @@
 """Checkpoints: a run that is killed and started again ends as the run that never was; other files are refused."""
 
 import importlib
+import io
 import multiprocessing
 import os
 import pickle
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -118,6 +120,39 @@ def test_killed_again_and_again(workers, tmp_path, undisturbed):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["result", "run"]  # no half-written file is left
 
 
+def dying(folder):
+    """The run, killed when half of its third checkpoint is written."""
+    torch.set_num_threads(1)
+    save, calls = torch.save, []
+
+    def half(content, file):
+        calls.append(None)
+        if len(calls) < 3:
+            return save(content, file)
+        whole = io.BytesIO()
+        save(content, whole)
+        file.write(whole.getvalue()[: whole.tell() // 2])
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = half
+    run(folder, 1)
+
+
+@forks
+def test_killed_while_it_writes(tmp_path, undisturbed):
+    process = multiprocessing.get_context("fork").Process(target=dying, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", f"run.{process.pid}.part"]
+    torch.load(tmp_path / "run", weights_only=True)  # the one before is whole
+    process = begun(tmp_path, 1)
+    process.join()
+    compare(tmp_path, undisturbed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["result", "run"]
+
+
 @forks
 def test_interrupted_at_the_keyboard(tmp_path, undisturbed):
     process = begun(tmp_path, 2)
@@ -224,6 +259,8 @@ def refused(folder, sentence, **kwargs):
         {"loss": tl.losses.mse},
         {"every": 5},
         {"integrator": tl.Langevin("BAOAB", step_size=0.1, friction=1.0, temperature=2e-3)},
+        {"integrator": tl.Langevin("OBABO", step_size=0.1, friction=1.0, temperature=1e-3)},
+        {"integrator": tl.Adam(0.1)},
         {"data": tl.datasets.trigonometric(train=100, test=40, seed=4)},
     ],
     ids=lambda change: next(iter(change)),
@@ -232,6 +269,28 @@ def test_the_file_of_another_run_is_refused(change, tmp_path):
     saved(tmp_path)
     sentence = "belongs to another run, of Langevin{'word': 'BAOAB'}: name another file, or delete it"
     refused(tmp_path, sentence, **change)
+
+
+def test_functions_of_one_name_are_told_from_each_other(tmp_path):
+    def go(potential, schedule, name):
+        chain = tl.NoseHooverChain(0.01, temperature=0.1, schedule=schedule)
+        return tl.simulate(potential, chain, torch.ones(3, 2), 10, checkpoint=tmp_path / name, progress=False)
+
+    go(lambda q: q.square().sum(1), lambda step, target: 0.1 * target, "run")
+    go(lambda q: q.square().sum(1), lambda step, target: 0.1 * target, "run")  # the same again, from another line
+    for potential, schedule in (
+        (lambda q: 2 * q.square().sum(1), lambda step, target: 0.1 * target),
+        (lambda q: q.square().sum(1), lambda step, target: 0.2 * target),
+    ):
+        with pytest.raises(ValueError, match="belongs to another run, of NoseHooverChain"):
+            go(potential, schedule, "run")
+
+
+def test_the_file_of_another_version_is_refused(tmp_path):
+    file = saved(tmp_path)
+    content = torch.load(file, weights_only=True)
+    torch.save(content | {"format": content["format"] + 1}, file)
+    refused(tmp_path, "was written by another version of thermolib: name another file, or delete it")
 
 
 class Harmful:
@@ -265,6 +324,22 @@ def test_a_write_that_fails_keeps_the_file_before_it(tmp_path, monkeypatch):
         Checkpoint(file, {"integrator": "Langevin"}).save({})
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_full_disk_keeps_the_file_before_it(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk, and only where mounting is allowed")
+    try:
+        file = saved(tmp_path)
+        before = file.read_bytes()
+        (tmp_path / "filler").write_bytes(b"x" * (56 * 1024 - len(before)))
+        with pytest.raises(OSError, match=f"{file} could not be written, the one before it is kept: .*No space left"):
+            Checkpoint(file, {"integrator": "Langevin"}).save({0: {"leaves": torch.zeros(4096)}})
+        assert file.read_bytes() == before
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["filler", "run"]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):

@@ -161,6 +161,12 @@ def _alike(value: Any, default: Any) -> bool:
         return isinstance(value, int | float)
     if isinstance(default, list | tuple):
         return isinstance(value, list | tuple) and (not default or all(_alike(v, default[0]) for v in value))
+    if isinstance(default, dict):
+        return (
+            isinstance(value, dict)
+            and set(value) == set(default)
+            and all(_alike(value[k], default[k]) for k in default)
+        )
     return isinstance(value, type(default))
 
 
@@ -168,6 +174,8 @@ def _kind(default: Any) -> str:
     kinds = {bool: "it is True or False", int: "it is a whole number", float: "it is a number", str: "it is text"}
     if isinstance(default, list | tuple):
         return "it is a list" + (f" of which each: {_kind(default[0])}" if default else "")
+    if isinstance(default, dict):
+        return "it is a dict with these keys and values of these kinds"
     return kinds.get(type(default), f"it is of type {type(default).__name__}")
 
 

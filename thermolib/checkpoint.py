@@ -12,6 +12,9 @@ import torch
 
 __all__ = ["Checkpoint", "fingerprint"]
 
+#: Another number whenever what a file holds changes.
+FORMAT = 1
+
 
 def fingerprint(description: dict[str, Any]) -> str:
     """A short name for what a run is; tensors count by their content."""
@@ -29,11 +32,14 @@ def fingerprint(description: dict[str, Any]) -> str:
 class Checkpoint:
     """The state of a run in one file.
 
-    Raises ValueError, naming the file and the way out, where the file is damaged or belongs to another run.
+    ``loss`` is that at the start of the run, where there is one: it tells functions from each other that share a name.
+
+    Raises ValueError, naming the file and the way out, where the file is damaged, of another version or of another run.
     """
 
-    def __init__(self, path: Path, description: dict[str, Any]) -> None:
+    def __init__(self, path: Path, description: dict[str, Any], loss: torch.Tensor | None = None) -> None:
         self.path = path
+        self._loss = torch.zeros(()) if loss is None else loss.detach().cpu()
         self._name = fingerprint(description)
         self._integrator = str(description["integrator"])
         if not path.parent.is_dir():
@@ -47,26 +53,35 @@ class Checkpoint:
             return {}
         try:
             saved = torch.load(self.path, weights_only=True, map_location="cpu")
-            name, integrator, chunks = saved["run"], saved["integrator"], saved["chunks"]
+            written = saved["format"]
         except Exception as error:
             raise ValueError(
                 f"checkpoint={self.path} is damaged or no checkpoint: name another file, or delete it to begin anew"
             ) from error
-        if name != self._name:
+        if written != FORMAT:
             raise ValueError(
-                f"checkpoint={self.path} belongs to another run, of {integrator}: name another file, or delete it"
+                f"checkpoint={self.path} was written by another version of thermolib: name another file, or delete it"
             )
-        return chunks
+        # another processor may round differently
+        if saved["run"] != self._name or not torch.allclose(saved["loss"], self._loss, rtol=1e-3, equal_nan=True):
+            raise ValueError(
+                f"checkpoint={self.path} belongs to another run, of {saved['integrator']}: name another file, or "
+                "delete it"
+            )
+        return saved["chunks"]
 
     def save(self, chunks: dict[int, dict[str, Any]]) -> None:
         """Write to a file beside, then rename: a reader sees the old or the new one."""
         part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             with open(part, "wb") as file:
-                torch.save({"run": self._name, "integrator": self._integrator, "chunks": chunks}, file)
+                head = {"format": FORMAT, "run": self._name, "loss": self._loss, "integrator": self._integrator}
+                torch.save(head | {"chunks": chunks}, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, self.path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)
-            raise OSError(f"checkpoint={self.path} could not be written, the one before it is kept: {error}") from error
+            # on a full disk PyTorch's writer fails once more while it closes, and hides what the disk said
+            said = error if isinstance(error, OSError) else error.__context__ or error
+            raise OSError(f"checkpoint={self.path} could not be written, the one before it is kept: {said}") from error

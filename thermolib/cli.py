@@ -12,6 +12,7 @@ except ImportError:
     raise SystemExit("the command needs the extra called book: .venv/bin/pip install -e '.[book]'") from None
 
 from thermolib import batch, scheduling
+from thermolib.provenance import write_whole
 
 
 class Command(click.Group):
@@ -53,7 +54,9 @@ def run(target: str, pairs: tuple[str, ...], only: tuple[str, ...], workers: int
         one = batch.single(target, _parameters(pairs))
         if only or workers or any(where.values()):
             raise ValueError("--only, --workers, --scheduler and --slurm are for batches, and this is a chapter")
-        outcome = batch.execute(one, progress={"disable": None})
+        with batch.locked([one]):
+            batch.sweep([one])
+            outcome = batch.execute(one, progress={"disable": None})
         if outcome.error:
             at = f"; the notebook up to there: {_relative(one.failed)}" if one.failed.is_file() else ""
             raise click.ClickException(f"{one.name} failed: {outcome.error}{at}")
@@ -108,11 +111,17 @@ def status(target: str) -> None:
 @click.argument("target", metavar="BATCH.yaml | notebooks/NAME")
 @click.option("-p", "pairs", multiple=True, metavar="KEY=VALUE", help="Of a chapter: the parameters it was run with.")
 @click.option("--csv", is_flag=True, help="As CSV.")
-def results(target: str, pairs: tuple[str, ...], csv: bool) -> None:
+@click.option("--out", type=click.Path(path_type=Path), help="Write the CSV to this file, whole or not at all.")
+def results(target: str, pairs: tuple[str, ...], csv: bool, out: Path | None) -> None:
     """Tabulate parameters, glued numbers and claims of the runs that are there."""
     runs = batch.load(target) if _is_batch(target) else [batch.single(target, _parameters(pairs))]
     table = batch.results(runs)
-    if csv:
+    if out:
+        try:
+            write_whole(out, table.to_csv(index=False))
+        except OSError as error:
+            raise click.ClickException(f"{out} could not be written: {error.strerror}") from None
+    elif csv:
         click.echo(table.to_csv(index=False), nl=False)
     else:
         click.echo(table.drop(columns="claim", errors="ignore").to_string(index=False, na_rep=""))

@@ -67,6 +67,11 @@ def write_record(folder: Path, history: pd.DataFrame, record: dict[str, Any]) ->
         "provenance.json": json.dumps(record, indent=1) + "\n",
     }
     for name, text in texts.items():
-        part = folder / f"{name}.tmp"
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / name)
+        write_whole(folder / name, text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text beside its place, then rename: whoever reads sees the old one or the new one, and no part."""
+    part = path.with_name(f"{path.name}.tmp")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

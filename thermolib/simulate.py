@@ -306,7 +306,7 @@ def _run(
     file = None
     if checkpoint is not None:
         checks.at_least("checkpoint_seconds", checkpoint_seconds)
-        file = Checkpoint(Path(checkpoint), _description(job, first))
+        file = Checkpoint(Path(checkpoint), _description(job, first), _first_loss(job, first))
         saved = file.load()
         job.snapshot_seconds = checkpoint_seconds
     chunks = {number: _load(job, number, saved, first, diverged) for number in range(job.chunks)}
@@ -395,6 +395,7 @@ def _description(job: Job, first: Any) -> dict[str, Any]:
     fixed = {name: getattr(value, "__qualname__", value) for name, value in fixed.items()}  # a function has an address
     return {
         "integrator": f"{type(job.integrator).__name__}{fixed or ''}",
+        "functions": [_inside(getattr(job.integrator, name)) for name in job.integrator.structure],
         "hyperparameters": job.columns,
         "start": pytree.tree_leaves(first),
         "begin": job.begin,
@@ -408,6 +409,26 @@ def _description(job: Job, first: Any) -> dict[str, Any]:
         "data": job.source.constants,
         "period": job.source.period,
     }
+
+
+def _inside(function: Any) -> list[Any]:
+    """The code of a function and the numbers in it, as of a schedule, which may have no name; nothing for a value."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return []
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    return [code.co_code.hex(), *(value for value in (*code.co_consts, *held) if isinstance(value, int | float | str))]
+
+
+@torch.no_grad()
+def _first_loss(job: Job, first: Any) -> Tensor:
+    """The loss of the first chunk where the run begins."""
+    rows = job.rows(0)
+    order = None
+    if job.source.period:
+        order = noise.permutation(job.key._replace(replica=job.key.replica[rows]), job.source.rows)
+    potential = job.source.make(torch.full_like(job.key.step, job.begin), order, *job.source.of(rows))
+    return potential.loss(first.q[rows])
 
 
 def _stored(chunk: Chunk) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import nbformat
 from book.tools import chapters
 from thermolib import batch, claims, costs
 from thermolib.batch import Run
+from thermolib.provenance import write_whole
 
 RESULTS = chapters.ROOT / "results"
 SLICE_SECONDS = 2.0
@@ -136,14 +137,14 @@ def record(runs: list[Run], folder: Path, names: list[str]) -> None:
         there = folder / run.name / "at_paper_scale.txt"
         there.parent.mkdir(parents=True, exist_ok=True)
         lines = [_line(name, str(value)) for name, value in head.items()]
-        there.write_text("\n".join(lines) + "\n\n" + printed(run) + "\n")
+        write_whole(there, "\n".join(lines) + "\n\n" + printed(run) + "\n")
     claimed = {run.name: [row for shown in batch.claimed(run.out) for row in shown["claims"]] for run in runs}
     found = {name: [{k: row[k] for k in ("id", "ours", "verdict")} for row in rows] for name, rows in claimed.items()}
     for file, new in (("claims.json", found), ("times.json", {run.name: measured(run) for run in runs})):
         old = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
         kept = {name: (old | new)[name] for name in names if name in old | new}
-        (folder / file).write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-    (folder / "times.txt").write_text(summary(json.loads((folder / "times.json").read_text())) + "\n")
+        write_whole(folder / file, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / "times.txt", summary(json.loads((folder / "times.json").read_text())) + "\n")
 
 
 def _line(name: str, value: str) -> str:
