@@ -21,7 +21,20 @@ Initialiser = Callable[[str, tuple[int, ...], int, Draw, Draw], Tensor]
 
 
 def normal(spread: float | Tensor) -> Initialiser:
-    r"""Every parameter, biases too, from :math:`N(0, \text{spread}^2)`: a number, or one value per replica."""
+    r"""Every parameter from a normal distribution around zero, biases too.
+
+    .. math:: \theta_i \sim N(0, \text{spread}^2)
+
+    Parameters
+    ----------
+    spread : a number, or a tensor of one value per replica, in the units of the parameters.
+
+    Raises
+    ------
+    ValueError : a spread that is negative or not finite.
+
+    Source: Whitelam et al. (2022), sections II A and II C; Leimkuhler, Matthews, Vlaar (2019), section 6.5.
+    """
     checks.at_least("spread", spread)
 
     def initialise(name: str, shape: tuple[int, ...], fan_in: int, gauss: Draw, flat: Draw) -> Tensor:
@@ -33,8 +46,14 @@ def normal(spread: float | Tensor) -> Initialiser:
 
 
 def uniform_fan_in() -> Initialiser:
-    r"""PyTorch's default for linear layers: weights and biases from
-    :math:`U(-1/\sqrt{\text{fan in}}, 1/\sqrt{\text{fan in}})`."""
+    r"""Weights and biases uniform within a bound that falls with the inputs, PyTorch's default for linear layers.
+
+    .. math:: \theta_i \sim U\left(-\frac1{\sqrt{\text{fan in}}}, \frac1{\sqrt{\text{fan in}}}\right)
+
+    A bias has the fan in of the weights beside it. Nothing is refused.
+
+    Source: PyTorch's ``nn.Linear``; Leimkuhler, Matthews, Vlaar (2019), section 6.5.
+    """
 
     def initialise(name: str, shape: tuple[int, ...], fan_in: int, gauss: Draw, flat: Draw) -> Tensor:
         return (2 * flat(shape) - 1) / math.sqrt(fan_in)
@@ -43,7 +62,12 @@ def uniform_fan_in() -> Initialiser:
 
 
 def zeros() -> Initialiser:
-    """Every parameter zero."""
+    r"""Every parameter zero, biases too: :math:`\theta_i = 0`.
+
+    Nothing is refused. A perceptron with hidden layers then has a gradient on its last bias alone.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 7.
+    """
     return lambda name, shape, fan_in, gauss, flat: torch.zeros_like(gauss(shape))
 
 
@@ -88,8 +112,15 @@ def glorot_uniform() -> Initialiser:
 
 
 def glorot_stratified() -> Initialiser:
-    r"""The range :math:`[-2\sigma, 2\sigma]` of a Glorot-normal layer with n inputs is cut into n parts, and a weight
-    from input i is drawn from :math:`N(m_i, (\sigma/n)^2)` around the middle :math:`m_i` of the i-th; biases zero.
+    r"""Weights of a layer spread evenly over the range of a Glorot-normal one, a segment for each input; biases zero.
+
+    .. math::
+
+        w_{ji} \sim N\big(m_i, (\sigma/n)^2\big), \qquad m_i = 2\sigma\Big(\frac{2i - 1}n - 1\Big), \qquad
+        \sigma^2 = \frac2{\text{fan in} + \text{fan out}}
+
+    :math:`[-2\sigma, 2\sigma]` is cut into n segments, one for each of the n inputs (of a convolution, its channels),
+    and a weight from input i is drawn around the middle of the i-th. Nothing is refused.
 
     The paper does not say how wide each of the normal laws is, nor which weight has which segment. With
     :math:`\sigma/n` a layer with one input is the usual one.

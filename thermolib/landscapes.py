@@ -95,6 +95,8 @@ def barrier(losses: Tensor) -> Tensor:
     Raises
     ------
     ValueError : fewer than two places on the line.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 4 and Fig. 4, which looks at barriers without a formula.
     """
     losses = torch.as_tensor(losses)
     if losses.ndim < 1 or losses.shape[-1] < 2:

@@ -20,7 +20,11 @@ def shlp(inputs: int, hidden: int, outputs: int = 1) -> nn.Sequential:
     r"""Single hidden layer perceptron with ReLU, :math:`\hat y = W_2\,\mathrm{relu}(W_1 x + b_1) + b_2`.
 
     Its layers are named ``hidden`` and ``output``, which are the groups that partitioned integrators ask for. The
-    output is a logit: the sigmoid or softmax belongs to the loss.
+    output is a logit: the sigmoid or softmax belongs to the loss. Inputs are ``[B, inputs]``, logits ``[B, outputs]``.
+
+    Raises
+    ------
+    ValueError : fewer than one input, hidden node or output.
 
     Source: Leimkuhler, Matthews, Vlaar (2019), section 1.1.
     """
@@ -251,8 +255,13 @@ class _Last(nn.Module):
 
 
 def recurrent(inputs: int, hidden: int, outputs: int, layers: int = 2, kind: str = "tanh") -> nn.Sequential:
-    """A stack of :class:`Recurrent` layers whose last hidden state goes to a linear classifier: ``[B, T, inputs]`` to
-    logits ``[B, outputs]``.
+    """A stack of recurrent layers whose last hidden state goes to a linear classifier.
+
+    From ``[B, T, inputs]`` to logits ``[B, outputs]``; each layer is a :class:`Recurrent` of ``hidden`` neurons.
+
+    Raises
+    ------
+    ValueError : fewer than one input, hidden neuron, output or layer; a kind that is not "tanh" or "gru".
 
     Source: Whitelam et al. (2022), section II D.
     """

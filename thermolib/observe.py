@@ -65,8 +65,19 @@ class _Bound:
 
 
 def accuracy(data: Split | Splits) -> _OnData:
-    """The share of a data set that is classified correctly, of positions: logits ``[B, 1]`` are cut at zero, of
-    ``[B, K]`` the largest wins."""
+    r"""The share of a data set that each replica classifies correctly.
+
+    .. math:: \frac1B\sum_b [\hat c_b = c_b]
+
+    Logits ``[B, 1]`` or ``[B]`` are cut at zero, of ``[B, K]`` the largest wins; the targets c are classes ``[B]``.
+    With :class:`thermolib.datasets.Splits` each replica has data of its own. One number from 0 to 1 per replica,
+    ``[R]``, from the positions of the state; the whole set goes through all networks at once. It needs a network:
+    :func:`thermolib.train` takes it, :func:`thermolib.simulate` cannot.
+
+    Raises
+    ------
+    RuntimeError : when it is read, another number of targets than of inputs.
+    """
 
     def read(ensemble: Ensemble, state: Any, data: Any) -> Tensor:
         output = ensemble.predict(data.x, state.q, own=isinstance(data, Splits))
@@ -102,7 +113,21 @@ def determination(output: Tensor, target: Tensor) -> Tensor:
 
 
 def loss(function: Loss, data: Split | Splits) -> _OnData:
-    """The loss on a whole data set, of positions."""
+    r"""The loss of each replica on a whole data set, whatever minibatches it is trained on.
+
+    .. math:: U(q) = \mathrm{loss}(f_q(x), y)
+
+    One number per replica, ``[R]``, in the units of the loss, from the positions of the state; the whole set goes
+    through all networks at once. It needs a network: :func:`thermolib.train` takes it, :func:`thermolib.simulate`
+    cannot.
+
+    Parameters
+    ----------
+    function : of :mod:`thermolib.losses`, or a function of the output of one network and the targets.
+    data : inputs and targets for all replicas, or :class:`thermolib.datasets.Splits`, one set for each.
+
+    What the loss refuses, outputs and targets that do not fit, it refuses when it is read.
+    """
 
     def read(ensemble: Ensemble, state: Any, data: Any) -> Tensor:
         part = data.to(ensemble.device, ensemble.dtype)
@@ -114,8 +139,19 @@ def loss(function: Loss, data: Split | Splits) -> _OnData:
 def kinetic_temperature(part: slice = slice(None)) -> Callable[[Any], Tensor]:
     r"""Kinetic temperature :math:`|p|^2 / N`, of all parameters or of a slice of them.
 
-    Momenta are read at the end of the word. Of a harmonic mode of curvature K, words that end behind O in chain A
-    (``BAOA``, ``OABA``) show :math:`T` exactly; ``BAOAB`` shows :math:`T(1 - Kh^2/4)`.
+    Momenta ``[R, N]`` are read at the end of the word, for unit masses; the result is ``[R]``, in the units of the
+    loss. Of a harmonic mode of curvature K, words that end behind O in chain A (``BAOA``, ``OABA``) show :math:`T`
+    exactly; ``BAOAB`` shows :math:`T(1 - Kh^2/4)`.
+
+    Parameters
+    ----------
+    part : which columns of the momenta; an empty slice gives NaN.
+
+    Raises
+    ------
+    AttributeError : when it is read, a state without momenta ``p``.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 5.1, on equipartition.
     """
     return lambda state: state.p[:, part].square().mean(1)
 
@@ -200,6 +236,18 @@ def configurational_temperature(potential: Potential, probes: int = 8, seed: int
     signs. What is exact is the ratio of the means of numerator and denominator; the mean of the ratio is the same up to
     terms of order 1/N. Positions are read at the end of the word, exact at the force points of chain A (``BAOAB``).
     A network of ReLUs has curvature on a set of measure zero that no derivative sees: for it the reading is too high.
+
+    The result is ``[R]``, in the units of the loss. Where the estimate of the Laplacian is negative so is the reading,
+    and where it is zero the reading is infinite.
+
+    Parameters
+    ----------
+    potential : the loss of positions, ``[R, P]`` to ``[R]``, twice differentiable; costs a gradient, and as much again
+        and more for each probe.
+    probes : how many random vectors.
+    seed : of their signs, which are the same at every reading.
+
+    Source: Rugh (1997); Butler, Ayton, Jepps, Evans (1998); Hutchinson (1990) for the Laplacian.
     """
 
     def read(state: Any) -> Tensor:
@@ -221,7 +269,17 @@ def extended_energy(potential: Potential, chain: NoseHooverChain) -> Callable[[A
     .. math:: H' = L + \tfrac12|v|^2 + \sum_k \tfrac12 Q_k v_{s_k}^2 + N T s_1 + T\sum_{k\ge2} s_k,
 
     summed over the chains where there are several. It changes where the temperature does. Hyperparameters of one value
-    per replica need a run whose replicas are one chunk, as those of :func:`thermolib.simulate` are.
+    per replica need a run whose replicas are one chunk, as those of :func:`thermolib.simulate` are. One number per
+    replica, ``[R]``, in the units of the loss, at the end of the word.
+
+    Parameters
+    ----------
+    potential : L, the loss of positions, ``[R, P]`` to ``[R]``.
+    chain : the integrator of the run, which knows the masses Q and the temperature T.
+
+    Raises
+    ------
+    AttributeError : when it is read, a state that is not of a Nosé-Hoover chain.
 
     Source: Babayan, Aliahmadi and van Anders (2024), Eq. (22).
     """

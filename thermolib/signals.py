@@ -38,17 +38,38 @@ _ONES = (nn.Embedding, nn.EmbeddingBag)
 
 
 def scale(mean_square: Tensor) -> Tensor:
-    r""":math:`\lambda`, the inverse root of a mean square, of any shape; 0 where there is no signal."""
+    r"""How long the moves of a weight are, given the power of the signals that feed its neuron.
+
+    .. math:: \lambda = P^{-1/2}, \qquad P = \frac1{N_\text{data}}\sum_\alpha\sum_{i'\to j}(S^\alpha_{i'})^2
+
+    ``mean_square`` is P, a tensor of any shape, as :meth:`Listener.mean_squares` tells it; the result has the same
+    shape and the inverse units of the signals. Where P is not above zero, no signal comes, and :math:`\lambda = 0`.
+    Nothing is refused; NaN stays NaN.
+
+    Source: Whitelam et al. (2022), section III B, Eqs. (17) and (18).
+    """
     silent = mean_square <= 0
     return torch.where(silent, 0.0, torch.where(silent, 1.0, mean_square).rsqrt())
 
 
 class Listener:
-    """A context in which forward passes of a module tell the mean square of what feeds each of its weights.
+    """A context in which forward passes of a module tell the power of the signals that feed each of its weights.
 
-    Raises ValueError where a layer holds a matrix of weights and is of no kind that the module's text names; so are
-    grouped convolutions, and PyTorch's recurrent layers of more than one layer or direction, whose inner states
-    nobody sees.
+    The power is the mean over the data of the sum of the squares of all signals that feed a neuron, as the module's
+    text defines it; :meth:`mean_squares` returns it.
+
+    Parameters
+    ----------
+    module : what is listened to; its layers with a matrix of weights, but for embeddings, get a hook for the time of
+        the context.
+
+    Raises
+    ------
+    ValueError : a layer that holds a matrix of weights and is of no kind that the module's text names; a grouped
+        convolution; one of PyTorch's recurrent layers with more than one layer or direction or with a projection, whose
+        inner states nobody sees.
+
+    Source: Whitelam et al. (2022), section III B, Eqs. (11) to (18).
     """
 
     def __init__(self, module: nn.Module) -> None:

@@ -34,8 +34,9 @@ class AdaptiveMonteCarloState(NamedTuple):
     """What :class:`MetropolisState` holds, and the distribution that moves are drawn from.
 
     ``mean`` is the mean of the moves, ``[R, P]``; ``sigma`` their present size and ``rejected`` the number of moves
-    rejected in a row, ``[R, 1]``; ``signal`` the mean square of what feeds each parameter tensor, ``[R, T]``, from the
-    pass through the data that gave the loss (ones, ``[R, 1]``, where there is no signal norm).
+    rejected in a row, ``[R, 1]``; ``signal`` the mean over the data of the summed squares of what feeds a neuron, one
+    for each parameter tensor, ``[R, T]``, from the pass through the data that gave the loss (ones, ``[R, 1]``, where
+    there is no signal norm).
     """
 
     q: Tensor
@@ -120,8 +121,9 @@ class AdaptiveMonteCarlo(Integrator):
         \text{accepted} &: \mu \leftarrow \mu + \epsilon\,(\epsilon' - \mu) \\
         n_s \text{ rejections in a row} &: \sigma \leftarrow 0.95\,\sigma, \quad \mu \leftarrow 0
 
-    With signal norm, :math:`\lambda` is 1 for biases and for weights the inverse root of the mean square of the signals
-    that feed their neuron (:mod:`thermolib.signals`), 0 where there are none; without it, 1. At a fixed :math:`\lambda`
+    With signal norm, :math:`\lambda` is 1 for biases and for weights :math:`1/\sqrt{\langle\sum_i S_i^2\rangle}`, the
+    sum over all signals :math:`S_i` that feed their neuron and the mean over the data (:mod:`thermolib.signals`), 0
+    where there are none; without it, 1. At a fixed :math:`\lambda`
     the mean accepted move of layer l on a linear loss is :math:`-\sigma\lambda_l^2 g_l / \sqrt{2\pi \sum_k \lambda_k^2
     |g_k|^2}`. With ``mean_rate=0``, infinite patience and no signal norm this is :class:`Metropolis`, to the bit. At a
     temperature above zero the moves with a mean are not symmetric, and what is sampled is not :math:`\exp[-U/\tau]`.
