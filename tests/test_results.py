@@ -10,7 +10,7 @@ from thermolib import batch
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = sorted((ROOT / "results").glob("*/*/at_paper_scale.txt"))
-HEAD = ("chapter", "parameters", "seed", "commit", "machine", "versions", "wall time")
+HEAD = ("chapter", "parameters", "seed", "commit", "started", "machine", "GPU", "versions", "wall time", "memory")
 
 
 def head(path: Path) -> dict[str, str]:
