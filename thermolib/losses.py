@@ -51,7 +51,7 @@ def in_units(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, 
 
     Returns
     -------
-    a loss of the output ``[B]`` or ``[B, 1]`` and of ``target``, ``[B, 2]``: the mapped target and its unit.
+    Callable : the loss of an output, ``[B]`` or ``[B, 1]``, and targets ``[B, 2]``, the mapped target and its unit.
 
     Raises
     ------

@@ -51,7 +51,7 @@ def layers(module: nn.Module) -> list[dict[str, Any]]:
 
     Returns
     -------
-    hidden and output, as ``{"params": [...]}`` each: what the partitioned optimizers take.
+    list : hidden and output, as ``{"params": [...]}`` each, which is what the partitioned optimizers take.
 
     Raises
     ------

@@ -263,8 +263,8 @@ def LangevinInLayers(
 
     Returns
     -------
-    :class:`Partitioned` with the groups ``hidden`` and ``output``, whose state is ``q`` and ``p``, each ``[R, P]``;
-    there is nothing in ``parts``.
+    Partitioned : with the groups ``hidden`` and ``output``; its state is ``q`` and ``p``, each ``[R, P]``, and there is
+        nothing in ``parts``.
 
     Raises
     ------
@@ -312,8 +312,8 @@ def LOL(
 
     Returns
     -------
-    :class:`Partitioned` with the groups ``hidden`` and ``output``, whose state is ``q`` and ``p``, each ``[R, P]``;
-    there is nothing in ``parts``.
+    Partitioned : with the groups ``hidden`` and ``output``; its state is ``q`` and ``p``, each ``[R, P]``, and there is
+        nothing in ``parts``.
 
     Raises
     ------
@@ -363,8 +363,8 @@ def AdLaLa(
 
     Returns
     -------
-    :class:`Partitioned` with the groups ``hidden`` and ``output``. Its state is ``q`` and ``p``, each ``[R, P]``, and
-    ``parts["hidden"]["xi"]``, ``[R, K]``: K is 1, or the number of the hidden layers' parameter tensors.
+    Partitioned : with the groups ``hidden`` and ``output``; its state is ``q`` and ``p``, each ``[R, P]``, and
+        ``parts["hidden"]["xi"]``, ``[R, K]``, where K is 1, or the number of the hidden layers' parameter tensors.
 
     Raises
     ------
