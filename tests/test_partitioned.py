@@ -198,5 +198,7 @@ def test_bad_input(mlp):
         tl.simulate(separate, with_columns(tl.LOL(), columns), torch.zeros(2, 4), 1)
     with pytest.raises(ValueError, match="temperature has 3 values"):
         tl.AdLaLa(temperature=(1, 2, 3))
+    with pytest.raises(ValueError, match="temperature has 3 values"):
+        tl.LOL(temperature=(1, 2, 3))
     with pytest.raises(ValueError, match="3 replicas: allowed are 1 or 3"):
         attempt(tl.AdLaLa(noise=torch.ones(2)))

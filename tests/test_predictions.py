@@ -89,6 +89,19 @@ def test_nothing_gathered_is_said():
         _ = tl.Predictions(torch.zeros(1, 1)).result
 
 
+def test_a_sample_of_another_shape_is_refused_and_leaves_no_trace():
+    found = tl.Predictions(torch.zeros(4, 1))
+    found.add(torch.ones(2, 4, 1))
+    with pytest.raises(ValueError, match=r"outputs has shape \(2, 5, 1\)"):
+        found.add(torch.ones(2, 5, 1))
+    assert len(found) == 1
+    assert torch.equal(found.quantiles(0.5)[0], torch.ones(2, 4, 1))
+    kept = tl.Samples(runs(2))
+    with pytest.raises(ValueError, match=r"q has shape \(2, 3\)"):
+        kept.add(torch.zeros(2, 3))
+    assert len(kept) == 0
+
+
 @pytest.mark.parametrize(("workers", "batch_size"), [(1, None), (2, None), (1, 7), (2, 7)])
 def test_a_replica_with_data_of_its_own_is_that_replica_alone(workers, batch_size):
     """Many replicas are several chunks: each must find its own rows."""
@@ -154,6 +167,8 @@ def test_min_max_fills_the_range_by_the_training_set():
     output = torch.zeros(40, 1)
     found = tl.losses.in_units(tl.losses.sse)(output, data.train.y[0])
     assert float(found) == pytest.approx(float((raw.train.y[0] - 0.5).square().sum()), rel=1e-5)
+    with pytest.raises(ValueError, match=r"target has shape \(40,\)"):
+        tl.losses.in_units(tl.losses.sse)(output, raw.train.y[0])
 
 
 def test_the_noisy_sine():

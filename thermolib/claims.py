@@ -97,11 +97,20 @@ class Claims:
     paper : the paper they come from, one of ``PAPERS``.
     chapter : the stem of the chapter's file, as in ``"langevin_splittings"``.
 
-    Notes
-    -----
-    Every method takes an ``id`` that is unique in the chapter (lower-case words joined by ``-``), the ``sentence`` of
-    the paper in short, ``where`` it stands (``"Fig. 1"``), and, where a figure shows it, ``figure``: that figure's
-    name. The rules for the verdicts are in the module's text.
+    Every method adds a row and returns its verdict. It takes an ``id`` that is unique in the chapter (lower-case words
+    joined by ``-``), the ``sentence`` of the paper in short, ``where`` it stands (``"Fig. 1"``), and, where a figure
+    shows it, ``figure``: that figure's name. The rules for the verdicts are in the module's text.
+
+    Attributes: ``rows``, a dictionary of texts for each claim, in their order: what the method was given as ``id``,
+    ``sentence``, ``where`` and ``figure``, the ``rule``, what stands on both sides as ``paper`` and ``ours``, the
+    ``verdict``, a ``detail``, and the ``command`` of what is not run.
+
+    Raises
+    ------
+    ValueError : a paper that is not known, a chapter that is not the stem of a file. The methods: an id that is not of
+        that form or is taken, an empty sentence or place, a number or a run that is not finite, fewer than two runs,
+        fewer than one run of the paper, a tolerance that is not above zero, a ``value`` that is neither True nor
+        False, an empty command.
     """
 
     def __init__(self, paper: str, chapter: str) -> None:

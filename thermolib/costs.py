@@ -62,10 +62,17 @@ class Costs:
         Parameters
         ----------
         figure : of the paper, as in ``"Fig. 12"``.
-        runs : what :func:`thermolib.train` returned.
+        runs : what :func:`thermolib.train` returned, or several of them.
         network : inputs, hidden nodes and outputs, as in ``"2-100-1"``.
         batch : points per minibatch.
         method : its name; the integrator's if not given.
+
+        Each run makes one :class:`Cost`: its replica-steps, its seconds, and the threads that PyTorch has when it is
+        added, taken as cores.
+
+        Raises
+        ------
+        ValueError : an empty figure or network.
         """
         if not figure.strip() or not network.strip():
             raise ValueError("figure and network must not be empty: they name the row of the table")

@@ -164,7 +164,25 @@ class Ensemble:
 
 
 class Batch:
-    """The loss on a batch, as integrators see it: inputs ``[B, ...]`` for all replicas, or ``[R, B, ...]`` each."""
+    r"""The loss on a batch, as integrators see it, and its force.
+
+    .. math:: q \mapsto L(f(x;\, q),\, y), \qquad G(q) = -\nabla L
+
+    for each row of ``q``, ``[R, P]``: :meth:`loss` returns ``[R]``, :meth:`force` ``[R, P]``. The attribute ``fixed``
+    is true where all replicas have the same data.
+
+    Parameters
+    ----------
+    ensemble : the networks.
+    loss : of the output of one network and the targets, one number.
+    x, y : inputs ``[B, ...]`` and targets ``[B]`` or ``[B, ...]`` of all replicas, on the ensemble's device; with
+        ``own``, ``[R, B, ...]`` and ``[R, B]`` or ``[R, B, ...]``. They are not checked; see :meth:`Ensemble.checked`.
+    own : whether each replica has data of its own.
+
+    Raises
+    ------
+    ValueError : when it is evaluated, a loss that is not one number.
+    """
 
     def __init__(self, ensemble: Ensemble, loss: Loss, x: Tensor, y: Tensor, own: bool = False) -> None:
         self.fixed = not own

@@ -38,13 +38,33 @@ def sse(output: Tensor, target: Tensor) -> Tensor:
 
 
 def in_units(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """A squared error of the targets that :func:`thermolib.datasets.min_max` mapped, in the units that they had.
+    r"""A squared error of the targets that :func:`thermolib.datasets.min_max` mapped, in the units that they had.
 
-    ``target`` is ``[B, 2]``, the mapped target and its unit; the loss is multiplied by the unit squared.
+    .. math:: L(\hat y, (y, u)) = u_1^2\, f(\hat y, y)
+
+    Mapped targets are :math:`(t - m)/u`, so that a squared error of them is :math:`u^2` times too small; outputs are
+    mapped likewise, and :math:`m` drops out. The unit is that of the first point: all of a batch have the same.
+
+    Parameters
+    ----------
+    function : :func:`mse`, :func:`sse`, or another loss that is quadratic in its two arguments together.
+
+    Returns
+    -------
+    Callable : the loss of an output, ``[B]`` or ``[B, 1]``, and targets ``[B, 2]``, the mapped target and its unit.
+
+    Raises
+    ------
+    ValueError : when the loss is taken, targets that are not ``[B, 2]``.
     """
 
     @functools.wraps(function)
     def measured(output: Tensor, target: Tensor) -> Tensor:
+        if target.ndim != 2 or target.shape[1] != 2:
+            raise ValueError(
+                f"target has shape {tuple(target.shape)}: it must be [B, 2], as thermolib.datasets.min_max returns it "
+                "with targets=True"
+            )
         return target[0, 1] ** 2 * function(output, target[:, 0])
 
     return measured

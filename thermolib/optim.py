@@ -43,7 +43,21 @@ Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tenso
 def layers(module: nn.Module) -> list[dict[str, Any]]:
     """The parameters of a module as two groups, all but its last layer and its last layer.
 
-    The last layer is the submodule that holds the last parameter. Raises ValueError where it holds all of them.
+    The last layer is the submodule that holds the last parameter; parameters that need no gradient are left out.
+
+    Parameters
+    ----------
+    module : whose parameters they are, in the order of ``module.named_parameters()``.
+
+    Returns
+    -------
+    list : hidden and output, as ``{"params": [...]}`` each, which is what the partitioned optimizers take.
+
+    Raises
+    ------
+    ValueError : a module without parameters to train, or one whose last layer holds all of them.
+
+    Source: Leimkuhler, Matthews, Vlaar (2019), section 3.
     """
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     if not named:

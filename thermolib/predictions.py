@@ -38,9 +38,15 @@ class Prediction(NamedTuple):
 class Predictions:
     r"""The outputs for fixed inputs, gathered along a run in a memory that does not grow with it.
 
-    Mean and variance are updated by Welford's recursion, votes are counted, and for quantiles a bounded number of
-    samples is kept at even distances: when there are ``keep`` of them, every second one is dropped and from then on
-    half as many are taken.
+    Mean and sum of squares of the outputs are updated with each sample by Welford's recursion, in double precision,
+
+    .. math::
+
+        m_n &= m_{n-1} + (y_n - m_{n-1})/n, \qquad s_n = s_{n-1} + (y_n - m_{n-1})(y_n - m_n) \\
+        \text{spread} &= \sqrt{s_n/(n-1)}
+
+    votes are counted, and for quantiles a bounded number of samples is kept at even distances: when there are ``keep``
+    of them, every second one is dropped and from then on half as many are taken.
 
     Pass it to :func:`thermolib.train` as ``collect``, or call :meth:`add` in a loop of your own.
 
@@ -53,7 +59,10 @@ class Predictions:
 
     Raises
     ------
-    ValueError : a negative number of steps, a period below one, fewer than two samples to keep.
+    ValueError : a negative number of steps, a period below one, fewer than two samples to keep; results, quantiles or
+        kept samples that are asked for before there is a sample.
+
+    Source: Welford (1962), "Note on a method for calculating corrected sums of squares and products".
     """
 
     def __init__(self, x: Tensor | Splits, after: int = 0, every: int = 1, keep: int = 128) -> None:
@@ -71,7 +80,19 @@ class Predictions:
         return output if output.ndim == 3 else output[..., None]
 
     def add(self, outputs: Tensor, step: int = 0, part: int = 0) -> None:
-        """Add one sample of each replica, ``[R, B, K]``. Parts are replicas that run apart from each other."""
+        """Add one sample of each replica, ``[R, B, K]``.
+
+        Parameters
+        ----------
+        outputs : of the networks, ``[R, B, K]``, as :meth:`read` returns them.
+        step : of the run; it plays no part here.
+        part : the number of the replicas that run together, where some run apart from others. The results hold the
+            parts in the order of their numbers.
+
+        Raises
+        ------
+        ValueError : outputs of another shape than the samples before.
+        """
         self._parts.setdefault(part, _Running(self.keep)).add(outputs.detach().cpu())
 
     def __len__(self) -> int:
@@ -95,7 +116,21 @@ class Predictions:
         return torch.cat([torch.stack(part.kept) for part in self._gathered()], 1)
 
     def quantiles(self, *levels: float, pool: bool = False) -> Tensor:
-        """Quantiles of the outputs, ``[levels, R, B, K]``; of all replicas together ``[levels, 1, B, K]``."""
+        """Quantiles of the kept outputs, interpolated linearly between two of them.
+
+        Parameters
+        ----------
+        levels : one or more, at least 0 and below 1.
+        pool : take all replicas as one ensemble.
+
+        Returns
+        -------
+        ``[levels, R, B, K]``, or ``[levels, 1, B, K]`` with ``pool``.
+
+        Raises
+        ------
+        ValueError : a level below 0, or of 1 and more; no samples yet.
+        """
         for level in levels:
             checks.at_least("levels", level, 0.0, below=1.0)
         kept = self.kept
@@ -112,6 +147,9 @@ class _Running:
 
     def add(self, y: Tensor) -> None:
         wide = y.double()
+        if self.kept and y.shape != self.kept[0].shape:
+            before = tuple(self.kept[0].shape)
+            raise ValueError(f"outputs has shape {tuple(y.shape)}: it must be that of the samples before, {before}")
         if not self.count:
             self.mean, self.squares, self.voted = (torch.zeros_like(wide) for _ in range(3))
         if self.count % self.stride == 0:
@@ -144,7 +182,8 @@ class Samples:
 
     Raises
     ------
-    ValueError : a negative number of steps, a period below one, a limit below two.
+    ValueError : a negative number of steps, a period below one, a limit below two; predictions or a file that are
+        asked for before there is a sample.
     """
 
     def __init__(self, ensemble: Ensemble, after: int = 0, every: int = 1, limit: int = 256) -> None:
@@ -162,7 +201,20 @@ class Samples:
         return q
 
     def add(self, q: Tensor, step: int = 0, part: int = 0) -> None:
-        """Add one sample of each replica, ``[R, P]``. Parts are replicas that run apart from each other."""
+        """Add one sample of each replica, ``[R, P]``, or count it only, where every second or fourth is kept.
+
+        Parameters
+        ----------
+        q : the parameters of the networks, ``[R, P]``.
+        step : of the run, which is kept with the sample.
+        part : the number of the replicas that run together, where some run apart from others.
+
+        Raises
+        ------
+        ValueError : positions that are not those of networks of the ensemble.
+        """
+        if q.ndim != 2 or q.shape[1] != self.ensemble.parameters:
+            raise ValueError(f"q has shape {tuple(q.shape)}: it must be [replicas, {self.ensemble.parameters}]")
         kept, seen = self._parts.setdefault(part, []), self._seen.get(part, 0)
         stride = self._stride.get(part, 1)
         if seen % stride == 0:
@@ -184,7 +236,10 @@ class Samples:
             yield torch.cat([self._parts[part][number][1] for part in sorted(self._parts)])
 
     def predict(self, x: Tensor | Splits) -> Prediction:
-        """Mean, spread and votes over the samples, in the memory of one sample's predictions."""
+        """Mean, spread and votes over the samples, in the memory of one sample's predictions.
+
+        Raises ValueError where there are no samples.
+        """
         return self.predictions(x).result
 
     def predictions(self, x: Tensor | Splits, keep: int = 128) -> Predictions:
@@ -197,7 +252,8 @@ class Samples:
     def save(self, path: str | Path) -> None:
         """Write the samples to a ``.npy`` file ``[S, R, P]``, which numpy and whatever reads its format can open.
 
-        The columns are the parameters of the module in their order, each flattened.
+        The columns are the parameters of the module in their order, each flattened. Raises ValueError where there are
+        no samples.
         """
         rows = iter(self)
         first = next(rows, None)

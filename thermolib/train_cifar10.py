@@ -184,7 +184,27 @@ def _parts(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 
 
 class Run:
-    """A network, its data and its optimizer; ``epoch`` makes one pass and returns what was seen."""
+    """A network, its data and its optimizer; :meth:`epoch` makes one pass and returns what was seen.
+
+    :func:`train` is this in a loop, with a record and checkpoints.
+
+    Parameters
+    ----------
+    settings : of the run.
+    data : images ``[N, 3, 32, 32]`` in bytes, and classes ``[N]``, as :func:`thermolib.datasets.cifar10` returns them;
+        the first ``settings.images`` and ``settings.tests`` of them are used, the latter minus the mean of the former.
+    device : the GPU where there is one, if not given.
+
+    Attributes: ``settings``, ``device``, ``network`` (a :class:`Network`), ``optimizer``, and ``images`` and ``test``
+    (:class:`Images`). The initial parameters are drawn from ``settings.seed``, and PyTorch's own generator on the CPU
+    is left as it was.
+
+    Raises
+    ------
+    ValueError : fewer images than the settings ask for, a device that is not there.
+
+    Source: Borysenko and Byshkin (2021), section 5; He, Zhang, Ren, Sun (2016), section 4.2.
+    """
 
     def __init__(self, settings: Settings, data: Data, device: torch.device | str | None = None) -> None:
         self.settings = s = settings
@@ -282,7 +302,7 @@ class Run:
         self.optimizer.step()
 
     def epoch(self, epoch: int) -> dict[str, float]:
-        """Train for one epoch, and look at the whole data."""
+        """Train for one epoch, counted from 0, and look at the whole data: a row as :func:`train` returns them."""
         s, began = self.settings, time.perf_counter()
         self.begin(epoch)
         thermometer, with_statistics = Thermometer(self.network), Thermometer(self.network, statistics=True)

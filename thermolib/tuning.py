@@ -51,6 +51,9 @@ class Method:
     size : the hyperparameter that is its step size.
     losses : evaluations of the loss alone that a step makes on a fixed potential and on minibatches; none where it
         evaluates one gradient.
+
+    Nothing is checked before ``make`` is called, which raises ValueError for a value that the integrator refuses and
+    TypeError for a hyperparameter that it does not have.
     """
 
     make: Callable[..., Integrator]
@@ -58,9 +61,18 @@ class Method:
     losses: tuple[int, int] | None = None
 
     def steps(self, gradients: int, minibatches: bool) -> int:
-        """Steps that a budget of so many gradients pays for, a gradient counting as :data:`GRADIENT` losses.
+        r"""Steps that a budget of so many gradients pays for, a gradient counting as :data:`GRADIENT` losses.
 
-        Raises ValueError for a budget below one gradient.
+        .. math:: n = g \quad\text{or, where a step is } l \text{ losses,}\quad n = \lfloor 3g/l \rfloor
+
+        Parameters
+        ----------
+        gradients : the budget :math:`g`.
+        minibatches : whether each step has other data, so that the second of ``losses`` counts.
+
+        Raises
+        ------
+        ValueError : a budget below one gradient.
         """
         checks.integer("gradients", gradients, 1)
         return gradients if self.losses is None else GRADIENT * gradients // self.losses[minibatches]
@@ -210,7 +222,11 @@ class Record:
 
     Parameters
     ----------
-    path : of the text, which need not be there.
+    path : of the text, which need not be there: then there are no settings, scores or changes.
+
+    Raises
+    ------
+    ValueError : in :meth:`setting`, a problem and method that the text has no setting of, or one that is not JSON.
     """
 
     def __init__(self, path: str | Path) -> None:

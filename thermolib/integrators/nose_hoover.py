@@ -166,10 +166,18 @@ class NoseHooverChain(Thermostatted):
         return values
 
     def init(self, q: Tensor, velocity: Tensor | None = None) -> ChainState:
-        """The state at positions ``q``, at rest or with these velocities, ``[R, P]``.
+        """The state at positions ``q``, ``[R, P]``, with the links at rest.
 
-        To go on where an optimizer stopped, ``velocity`` is the difference of its last two iterates over its learning
-        rate, Eq. (39); :func:`maxwell` draws one from the law at a temperature.
+        Parameters
+        ----------
+        q : positions ``[R, P]``.
+        velocity : ``[R, P]``; zero if not given. To go on where an optimizer stopped, it is the difference of its last
+            two iterates over its learning rate, Eq. (39); :func:`maxwell` draws one from the law at a temperature.
+
+        Raises
+        ------
+        ValueError : velocities of another shape than ``q``; thermostats="tensor" without the sizes of the parameter
+            tensors, or with sizes that do not add up to P.
         """
         self._check_sizes(q)
         if velocity is not None and velocity.shape != q.shape:

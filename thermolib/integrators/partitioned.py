@@ -63,14 +63,15 @@ class Partitioned(Integrator):
         ``*``; the first that matches takes the parameter. If the groups are just ``hidden`` and ``output`` and the
         module has no such layers, ``output`` is its last layer and ``hidden`` the rest.
     step_size : a number, or a tensor of one value per replica; it replaces the step sizes of the parts.
-    columns : group to slices of the P parameters. Training fills it in from the names; needed on a bare potential.
+    columns_of : group to slices of the P parameters. Training fills it in from the names; needed on a bare potential.
 
-    State: ``q`` and ``p``, each ``[R, P]``, and ``parts``.
+    State: a :class:`PartitionedState`, ``q`` and ``p``, each ``[R, P]``, and ``parts``.
 
     Raises
     ------
-    ValueError : no parts, a parameter that no group takes or a group that takes none, a dynamics that asks for more
-        than one force a step, a step size that is not above zero.
+    ValueError : no parts, a part that is no dynamics or is itself partitioned, a step size that is not above zero; a
+        parameter that no group takes or a group that takes none; ``columns_of`` without one of the groups, or that
+        does not cover each parameter once; a dynamics that asks for the loss or for a second force in a step.
 
     Source: Leimkuhler, Matthews, Vlaar (2019), section 3.
     """
@@ -169,7 +170,17 @@ class Partitioned(Integrator):
 class OneForce:
     """The force at one point, on all parameters or on a group's share of them: all that a step may ask for.
 
-    ``force`` is a tensor, or a function that evaluates it when it is first asked for.
+    It takes the place of a potential where the gradient has been evaluated already, or is shared.
+
+    Parameters
+    ----------
+    who : the argument or method that asks, for the message of a refusal.
+    at : positions ``[R, P]``; the force is given at this very tensor, and at no copy of it.
+    force : ``[R, P]``, or a function that returns it, called whenever it is asked for.
+
+    Raises
+    ------
+    ValueError : a force that is asked for at another tensor, or the loss.
     """
 
     def __init__(self, who: str, at: Tensor, force: Tensor | Callable[[], Tensor]) -> None:
@@ -242,8 +253,22 @@ def LangevinInLayers(
     :math:`\tau_1, \tau_2`        ``temperature``    loss
     ============================  =================  ================
 
-    ``friction`` and ``temperature`` are pairs (hidden, output), or one value for both; each value a number or a tensor
-    of one value per replica. Raises ValueError as :class:`Langevin` does.
+    Parameters
+    ----------
+    step_size : a number, or a tensor of one value per replica.
+    friction, temperature : a pair (hidden, output), or one value for both; each a number or a tensor of one value per
+        replica.
+    word : of both dynamics, letters of A, B and O. Its kicks B must share one force: no A between two of them, read
+        cyclically.
+
+    Returns
+    -------
+    Partitioned : with the groups ``hidden`` and ``output``; its state is ``q`` and ``p``, each ``[R, P]``, and there is
+        nothing in ``parts``.
+
+    Raises
+    ------
+    ValueError : what :class:`Langevin` and :class:`Partitioned` refuse, a pair of another length.
 
     Source: Leimkuhler, Matthews, Vlaar (2019), section 3.1.
     """
@@ -278,13 +303,26 @@ def LOL(
     :math:`\tau_1, \tau_2`        ``temperature``    loss
     ============================  =================  ================
 
-    ``temperature`` is a pair (hidden, output), or the value of the hidden layers with zero in the output layer. Each
-    value is a number or a tensor of one value per replica. Raises ValueError as :class:`Langevin` does.
+    Parameters
+    ----------
+    step_size, friction : a number, or a tensor of one value per replica; the friction is that of the hidden layers.
+    temperature : a pair (hidden, output), or the value of the hidden layers with zero in the output layer; each a
+        number or a tensor of one value per replica.
+    word : of both dynamics, as for :func:`LangevinInLayers`; the equations above are those of O.
+
+    Returns
+    -------
+    Partitioned : with the groups ``hidden`` and ``output``; its state is ``q`` and ``p``, each ``[R, P]``, and there is
+        nothing in ``parts``.
+
+    Raises
+    ------
+    ValueError : what :class:`Langevin` and :class:`Partitioned` refuse, a pair of another length.
 
     Source: Leimkuhler, Matthews, Vlaar (2019), section 3.2.
     """
-    t1, t2 = temperature if isinstance(temperature, tuple) else (temperature, 0.0)
-    return LangevinInLayers(step_size, (friction, math.inf), (t1, t2), word)
+    both = temperature if isinstance(temperature, tuple) else (temperature, 0.0)
+    return LangevinInLayers(step_size, (friction, math.inf), both, word)
 
 
 def AdLaLa(
@@ -315,9 +353,23 @@ def AdLaLa(
     :math:`\epsilon`              ``coupling``       convention "sde": 1 / momentum
     ============================  =================  ============================
 
-    ``temperature`` is a pair (hidden, output), or one value for both. Each value is a number or a tensor of one value
-    per replica. ``convention`` and ``thermostats`` as for :class:`AdaptiveLangevin`; the authors' code is "code" with
-    "tensor". Raises ValueError as the two dynamics do.
+    Parameters
+    ----------
+    step_size, friction, noise, coupling : a number, or a tensor of one value per replica.
+    temperature : a pair (hidden, output), or one value for both; each a number or a tensor of one value per replica.
+    convention, thermostats : as for :class:`AdaptiveLangevin`; the authors' code is "code" with "tensor".
+    words : of the hidden layers, letters of A to F as for :class:`AdaptiveLangevin`, and of the output layer, letters
+        of A, B and O. In either, the kicks B must share one force: no A between two of them, read cyclically.
+
+    Returns
+    -------
+    Partitioned : with the groups ``hidden`` and ``output``; its state is ``q`` and ``p``, each ``[R, P]``, and
+        ``parts["hidden"]["xi"]``, ``[R, K]``, where K is 1, or the number of the hidden layers' parameter tensors.
+
+    Raises
+    ------
+    ValueError : what :class:`AdaptiveLangevin`, :class:`Langevin` and :class:`Partitioned` refuse, a pair of another
+        length.
 
     Source: Leimkuhler, Matthews, Vlaar (2019), section 3.3, Eq. (15).
     """
