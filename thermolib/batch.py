@@ -297,6 +297,7 @@ def execute(run: Run, progress: bool | dict[str, Any] = False) -> Outcome:
     from papermill.exceptions import PapermillExecutionError
 
     inputs, began, now = run.inputs(), time.perf_counter(), datetime.datetime.now(datetime.UTC)
+    where = provenance(run.chapter.parent.parent)  # now, before the files change under a run that takes hours
     partial = run.out.with_name(f"{run.name}~{socket.gethostname()}.{os.getpid()}{_PARTIAL}")
     notebook, error = read(run.chapter), ""
     parameters_of(notebook)  # gives every cell the tags that papermill expects
@@ -329,7 +330,7 @@ def execute(run: Run, progress: bool | dict[str, Any] = False) -> Outcome:
             "started": f"{now:%Y-%m-%d %H:%M:%S} UTC",
             "seconds": round(seconds, 1),
             "peak memory in GiB": round(watch.peak / 2**30, 2),
-            **provenance(run.chapter.parent.parent),
+            **where,
         }
         nbformat.write(done, partial)
         os.replace(partial, run.failed if error else run.out)
