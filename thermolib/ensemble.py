@@ -168,7 +168,7 @@ class Batch:
 
     .. math:: q \mapsto L(f(x;\, q),\, y), \qquad G(q) = -\nabla L
 
-    for each row of ``q``, ``[R, P]``: :meth:`loss` returns ``[R]``, :meth:`force` ``[R, P]``. The attribute ``fixed``
+    for each row of ``q``, ``[R, P]``: ``loss`` returns ``[R]``, ``force`` ``[R, P]``. The attribute ``fixed``
     is true where all replicas have the same data.
 
     Parameters
