@@ -22,7 +22,8 @@ class Recorded(SphinxDirective):
             self.env.note_dependency(str(path))
             found.append(nodes.paragraph("", "", nodes.strong("", path.stem.replace("_", " "))))
             text = path.read_text(encoding="utf-8").rstrip()
-            found.append(nodes.literal_block(text, text, language="text"))
+            # tables of a record are broader than a column of text
+            found.append(nodes.container("", nodes.literal_block(text, text, language="text"), classes=["full-width"]))
         return found or [nodes.paragraph("", f"no record lies in {self.arguments[0]} yet.")]
 
 
