@@ -13,19 +13,16 @@ import pandas as pd
 import psutil
 import pytest
 from click.testing import CliRunner
+from small import HEAD
 
 from book.tools import chapters
 from thermolib import batch, cli, scheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 
-CHAPTER = """\
----
-jupytext:
-  formats: ipynb,md:myst
-kernelspec: {display_name: Python 3, language: python, name: python3}
----
-
+CHAPTER = (
+    HEAD
+    + """
 # A chapter
 
 ```{code-cell} ipython3
@@ -64,15 +61,12 @@ claims.exact("steps", "Thirty steps", "Sec. 1", paper=30.0, ours=float(steps), t
 claims
 ```
 """
+)
 
 # A chapter that trains for a while, keeps a checkpoint, and says at which steps it looked.
-TRAINED = """\
----
-jupytext:
-  formats: ipynb,md:myst
-kernelspec: {display_name: Python 3, language: python, name: python3}
----
-
+TRAINED = (
+    HEAD
+    + """
 ```{code-cell} ipython3
 :tags: [parameters]
 
@@ -109,15 +103,12 @@ history = tl.train(
 print("parameters:", [f"{x:.17g}" for x in history.final.q.flatten().tolist()])
 ```
 """
+)
 
 # A chapter that costs nothing to run, for what is about processes.
-QUICK = """\
----
-jupytext:
-  formats: ipynb,md:myst
-kernelspec: {display_name: Python 3, language: python, name: python3}
----
-
+QUICK = (
+    HEAD
+    + """
 ```{code-cell} ipython3
 :tags: [parameters]
 
@@ -142,6 +133,7 @@ while (begun := len(Path("log").read_text().split()) - 1) < others:
 1 / (number - 13)
 ```
 """
+)
 
 
 @pytest.fixture

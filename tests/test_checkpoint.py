@@ -291,6 +291,8 @@ def test_the_file_of_another_version_is_refused(tmp_path):
     content = torch.load(file, weights_only=True)
     torch.save(content | {"format": content["format"] + 1}, file)
     refused(tmp_path, "was written by another version of thermolib: name another file, or delete it")
+    torch.save({"format": content["format"]}, file)
+    refused(tmp_path, "is damaged or no checkpoint: name another file, or delete it to begin anew")
 
 
 class Harmful:

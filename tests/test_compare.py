@@ -7,6 +7,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from small import HEAD
 
 from book.tools import execute
 from book.tools.compare import Tolerance, claims_difference, difference, texts, tolerance
@@ -118,13 +119,9 @@ def test_what_is_compared():
     assert ("stderr", "50%") in texts(outputs, keep_stderr=True)
 
 
-CHAPTER = """\
----
-jupytext:
-  formats: ipynb,md:myst
-kernelspec: {display_name: Python 3, language: python, name: python3}
----
-
+CHAPTER = (
+    HEAD
+    + """
 # A chapter
 
 ```{code-cell} ipython3
@@ -159,6 +156,7 @@ found.number("accuracy", "it is 0.82", "Fig. 1", paper=0.82, runs=values, digits
 found
 ```
 """
+)
 
 
 @pytest.fixture(scope="module")

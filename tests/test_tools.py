@@ -5,16 +5,13 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from small import HEAD
 
 from book.tools import build, chapters, execute, reference, scoreboard
 
-CHAPTER = """\
----
-jupytext:
-  formats: ipynb,md:myst
-kernelspec: {display_name: Python 3, language: python, name: python3}
----
-
+CHAPTER = (
+    HEAD
+    + """
 # A chapter
 
 ```{code-cell} ipython3
@@ -28,6 +25,7 @@ word = "BAOAB"
 print(seed, word)
 ```
 """
+)
 
 
 @pytest.fixture

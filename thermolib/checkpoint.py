@@ -54,6 +54,8 @@ class Checkpoint:
         try:
             saved = torch.load(self.path, weights_only=True, map_location="cpu")
             written = saved["format"]
+            if written == FORMAT:
+                name, loss, integrator, chunks = saved["run"], saved["loss"], saved["integrator"], saved["chunks"]
         except Exception as error:
             raise ValueError(
                 f"checkpoint={self.path} is damaged or no checkpoint: name another file, or delete it to begin anew"
@@ -63,12 +65,11 @@ class Checkpoint:
                 f"checkpoint={self.path} was written by another version of thermolib: name another file, or delete it"
             )
         # another processor may round differently
-        if saved["run"] != self._name or not torch.allclose(saved["loss"], self._loss, rtol=1e-3, equal_nan=True):
+        if name != self._name or not torch.allclose(loss, self._loss, rtol=1e-3, equal_nan=True):
             raise ValueError(
-                f"checkpoint={self.path} belongs to another run, of {saved['integrator']}: name another file, or "
-                "delete it"
+                f"checkpoint={self.path} belongs to another run, of {integrator}: name another file, or delete it"
             )
-        return saved["chunks"]
+        return chunks
 
     def save(self, chunks: dict[int, dict[str, Any]]) -> None:
         """Write to a file beside, then rename: a reader sees the old or the new one."""

@@ -423,12 +423,15 @@ def _inside(function: Any) -> list[Any]:
 @torch.no_grad()
 def _first_loss(job: Job, first: Any) -> Tensor:
     """The loss of the first chunk where the run begins."""
-    rows = job.rows(0)
-    order = None
-    if job.source.period:
-        order = noise.permutation(job.key._replace(replica=job.key.replica[rows]), job.source.rows)
+    rows, order = job.rows(0), next(iter(_order(job)), None)
     potential = job.source.make(torch.full_like(job.key.step, job.begin), order, *job.source.of(rows))
     return potential.loss(first.q[rows])
+
+
+def _order(job: Job) -> list[Tensor]:
+    """An order of the data as the steps of the first chunk take it; none where there are no minibatches."""
+    first = job.key._replace(replica=job.key.replica[job.rows(0)])
+    return [noise.permutation(first, job.source.rows)] if job.source.period else []
 
 
 def _stored(chunk: Chunk) -> dict[str, Any]:
@@ -464,11 +467,10 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
     can = (not replayed or job.steps >= LONG) and possible(job.key.replica.device.type)
     if not replayed and not can:
         return
-    order = [noise.permutation(job.key._replace(replica=job.key.replica[job.rows(0)]), job.source.rows)]
     example = [
         *pytree.tree_leaves(chunk.state),
         torch.full_like(job.key.step, chunk.step),
-        *(order if job.source.period else []),
+        *_order(job),
         *job.inputs(0),
     ]
     if replayed:

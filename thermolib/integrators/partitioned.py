@@ -312,8 +312,7 @@ def LOL(
 
     Returns
     -------
-    Partitioned : with the groups ``hidden`` and ``output``; its state is ``q`` and ``p``, each ``[R, P]``, and there is
-        nothing in ``parts``.
+    Partitioned : as :func:`LangevinInLayers` returns it.
 
     Raises
     ------
