@@ -168,6 +168,27 @@ def test_interrupted_at_the_keyboard(tmp_path, undisturbed):
     compare(tmp_path, undisturbed)
 
 
+def test_an_interrupt_waits_until_a_checkpoint_is_written(tmp_path, monkeypatch):
+    save = torch.save
+
+    class Keyboard(io.RawIOBase):
+        def __init__(self, file):
+            self.file, self.pressed = file, False
+
+        def write(self, part):
+            if not self.pressed:
+                self.pressed = True
+                signal.raise_signal(signal.SIGINT)
+            return self.file.write(part)
+
+    monkeypatch.setattr(torch, "save", lambda content, file: save(content, Keyboard(file)))
+    checkpoint = Checkpoint(tmp_path / "run", {"integrator": "BAOAB"})
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save({0: {"step": 7}})
+    assert checkpoint.load() == {0: {"step": 7}}
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_finished_run_is_not_made_again(tmp_path, monkeypatch, undisturbed):
     first = run(tmp_path, 1)
     monkeypatch.setattr(tl.Langevin, "step", None)

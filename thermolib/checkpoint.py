@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +78,34 @@ class Checkpoint:
     def save(self, chunks: dict[int, dict[str, Any]]) -> None:
         """Write to a file beside, then rename: a reader sees the old or the new one."""
         part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
-        try:
-            with open(part, "wb") as file:
-                head = {"format": FORMAT, "run": self._name, "loss": self._loss, "integrator": self._integrator}
-                torch.save(head | {"chunks": chunks}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self.path)
-        except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
-            # on a full disk PyTorch's writer fails once more while it closes, and hides what the disk said
-            said = error if isinstance(error, OSError) else error.__context__ or error
-            raise OSError(f"checkpoint={self.path} could not be written, the one before it is kept: {said}") from error
+        head = {"format": FORMAT, "run": self._name, "loss": self._loss, "integrator": self._integrator}
+        with _uninterrupted():
+            try:
+                with open(part, "wb") as file:
+                    torch.save(head | {"chunks": chunks}, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(part, self.path)
+            except (OSError, RuntimeError) as error:
+                part.unlink(missing_ok=True)
+                # on a full disk PyTorch's writer fails once more while it closes, and hides what the disk said
+                said = error if isinstance(error, OSError) else error.__context__ or error
+                raise OSError(
+                    f"checkpoint={self.path} could not be written, the one before it is kept: {said}"
+                ) from error
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off an interrupt from the keyboard: PyTorch's writer loses it, or takes it for an error of the disk."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield  # interrupts are the main thread's, and Python's
+        return
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
