@@ -10,28 +10,31 @@ import torch
 import thermolib as tl
 from benchmarks.timing import Row, interleaved, ratio
 
-HIDDEN, BATCH, REPLICAS = 100, 20, 64
+HIDDEN, BATCH, REPLICAS, POINTS = 100, 20, 64, 1000
 STEP_SIZE, FRICTION, TEMPERATURE = 0.1, 10.0, 1e-5
 WHAT = f"perceptron 2-{HIDDEN}-1, batch {BATCH}, BAOAB"
 DATA = tl.datasets.trigonometric(length=3, frequency=2).train
 
 
-def loop(steps: int, hidden: int = HIDDEN, batch: int = BATCH) -> None:
+def loop(steps: int, sizes: tuple[int, int, int] = (2, HIDDEN, 1), batch: int = BATCH) -> None:
     """BAOAB as one writes it on a first day: one network, and one thread, for more of them only slow it down."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    module = torch.nn.Sequential(torch.nn.Linear(2, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 1))
-    criterion = torch.nn.BCEWithLogitsLoss()
+    inputs, hidden, outputs = sizes
+    module = torch.nn.Sequential(torch.nn.Linear(inputs, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, outputs))
+    criterion = torch.nn.CrossEntropyLoss() if outputs > 1 else torch.nn.BCEWithLogitsLoss()
+    x = torch.rand(POINTS, inputs)
+    y = torch.randint(outputs, (POINTS,)) if outputs > 1 else (x[:, :1] > 0.5).float()
     parameters = list(module.parameters())
     momenta = [torch.zeros_like(p) for p in parameters]
     kept = math.exp(-FRICTION * STEP_SIZE)
     spread = math.sqrt(TEMPERATURE * (1 - kept**2))
     for step in range(steps):
-        first = step * batch % len(DATA.x)
+        first = step * batch % POINTS
         if first == 0:
-            order = torch.randperm(len(DATA.x))
+            order = torch.randperm(POINTS)
         points = order[first : first + batch]
-        loss = criterion(module(DATA.x[points])[:, 0], DATA.y[points])
+        loss = criterion(module(x[points]), y[points])
         gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
             for q, p, gradient in zip(parameters, momenta, gradients, strict=True):

@@ -13,7 +13,7 @@ def test_a_batch_is_recorded(project):
     (run,) = batch.load(project / "batches" / "one.yaml")
     assert batch.execute(run).error == ""
     (row,) = times.spent(run)
-    assert (row.figure, row.replica_steps, times._kind(row)) == ("Fig. 3", 60, (4, 5))
+    assert (row.figure, row.replica_steps, times._kind(row)) == ("Fig. 3", 60, ((2, 4, 1), 5))
     printed = times.printed(run)
     assert printed.startswith("steps made: 30\n\nPartitioned") and "[reproduced] Thirty steps (Sec. 1)" in printed
     results = project / "results"
@@ -43,10 +43,10 @@ def test_a_record_without_figures_has_no_table():
 def test_the_table_compares_what_it_can():
     rows = [
         costs.Cost("Fig. 10", "2-100-1", 20, "SGD", 1_000_000, 5.0, 1),
-        costs.Cost("Fig. 3", "784-100-10", 64, "Adam", 1_000, 2.0, 1),
+        costs.Cost("Fig. 3", "1-100-1", 64, "aMC", 1_000, 2.0, 1),
     ]
-    lines = times.table(rows, {(100, 20): 2e-4}).splitlines()
-    assert lines[1].split()[:3] == ["Fig.", "3", "784-100-10"] and lines[1].split()[-2:] == ["-", "-"]
+    lines = times.table(rows, {((2, 100, 1), 20): 2e-4}).splitlines()
+    assert lines[1].split()[:3] == ["Fig.", "3", "1-100-1"] and lines[1].split()[-2:] == ["-", "-"]
     assert lines[2].split()[-3:] == ["5.0", "200", "40"]
     assert lines[3].split()[-3:] == ["7.0", "200", "40"]
 
@@ -59,4 +59,13 @@ def test_steps_are_timed():
 
 def test_the_papers_way_is_timed_for_the_network_that_is_asked_for(monkeypatch):
     monkeypatch.setattr(times.per_step, "__defaults__", (1e-3,))
-    assert 1e-6 < times.slice_of_papers_way(20, 10) < 0.1
+    perceptron, digits = times.slice_of_papers_way((2, 20, 1), 10), times.slice_of_papers_way((784, 512, 10), 10)
+    assert 1e-6 < perceptron < digits < 0.1
+
+
+def test_the_papers_way_is_for_networks_of_one_hidden_layer():
+    def kind(network):
+        return times._kind(costs.Cost("Fig. 3", network, 50, "Adam", 1, 1.0, 1))
+
+    assert kind("784-32-10") == ((784, 32, 10), 50)
+    assert [kind(network) for network in ("1-100-1", "1-4x3-10-1", "Rosenbrock", "2-16-16-2")] == [None] * 4

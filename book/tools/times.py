@@ -27,6 +27,9 @@ from thermolib import batch, claims, costs
 from thermolib.batch import Run
 from thermolib.provenance import write_whole
 
+#: Nodes of the three layers, points in a minibatch.
+Kind = tuple[tuple[int, int, int], int]
+
 RESULTS = chapters.ROOT / "results"
 SLICE_SECONDS = 2.0
 TOLERANCE = re.compile(r"record|(zscore|rtol|atol)=.*")
@@ -41,11 +44,11 @@ def spent(run: Run) -> list[costs.Cost]:
 
 
 @functools.cache
-def slice_of_papers_way(hidden: int, batch: int) -> float:
+def slice_of_papers_way(sizes: tuple[int, int, int], batch: int) -> float:
     """Seconds that one step takes the papers' way, on one core."""
     from benchmarks.papers_way import loop
 
-    return per_step(lambda steps: loop(steps, hidden=hidden, batch=batch))
+    return per_step(lambda steps: loop(steps, sizes, batch))
 
 
 def per_step(work: Callable[[int], object], seconds: float = SLICE_SECONDS) -> float:
@@ -62,7 +65,7 @@ def per_step(work: Callable[[int], object], seconds: float = SLICE_SECONDS) -> f
     return min(times)
 
 
-def table(rows: list[costs.Cost], slices: dict[tuple[int, int], float]) -> str:
+def table(rows: list[costs.Cost], slices: dict[Kind, float]) -> str:
     """Time and ratio of every figure, as text."""
     lines = [("figure", "network", "batch", "replica-steps", "here [s]", "papers' way [s]", "ratio")]
     ours = theirs = 0.0
@@ -90,10 +93,11 @@ def _place(row: costs.Cost) -> tuple[bool, int, str]:
     return (not number, int(number[1]) if number else 0, row.figure)
 
 
-def _kind(row: costs.Cost) -> tuple[int, int] | None:
-    """Hidden nodes and size of minibatch, where the papers' loop can be timed for it: two inputs, one output."""
-    network = re.fullmatch(r"2-(\d+)-1", row.network)
-    return (int(network[1]), row.batch) if network else None
+def _kind(row: costs.Cost) -> Kind | None:
+    """The network and the size of a minibatch, where the papers' loop can be timed for it: one hidden layer, and more
+    than one input. With one input there is a curve to be fitted by moves without a gradient."""
+    sizes = tuple(int(size) for size in row.network.split("-")) if re.fullmatch(r"\d+-\d+-\d+", row.network) else ()
+    return (sizes, row.batch) if len(sizes) == 3 and sizes[0] > 1 else None
 
 
 def printed(run: Run) -> str:
@@ -181,7 +185,9 @@ def summary(runs: dict[str, dict[str, Any]]) -> str:
     """What the figures of these runs cost, and the runs; each is as :func:`measured` gives it."""
     rows = [costs.Cost(**row) for run in runs.values() for row in run["figures"]]
     slices = {kind: slice_of_papers_way(*kind) for kind in sorted({_kind(row) for row in rows} - {None})}
-    each = ", ".join(f"{1e6 * s:.0f} µs (2-{hidden}-1, batch {size})" for (hidden, size), s in slices.items())
+    each = ", ".join(
+        f"{1e6 * s:.0f} µs ({'-'.join(map(str, sizes))}, batch {size})" for (sizes, size), s in slices.items()
+    )
     took = ", ".join(f"{name} {run['seconds']:.0f}" for name, run in runs.items())
     total, whole = sum(run["seconds"] for run in runs.values()), wall(runs)
     span = f"{whole:.0f} s from the first start to the last end" if whole < 1.2 * total else "in several sittings"
