@@ -11,6 +11,7 @@ from thermolib.claims import (
     NOT_RUN,
     REPRODUCED,
     Claims,
+    improved,
     mean_error,
     median_error,
     plus_minus,
@@ -101,6 +102,12 @@ def test_the_error_of_a_median_is_what_medians_scatter_by():
     assert found[:, 1].mean() == pytest.approx(np.median(samples, axis=1).std(), rel=0.06)
     astray = [*range(99), 1e9, 1e9]
     assert median_error(astray) == "50.0 ± 4.6"
+
+
+def test_a_draw_is_half_an_improvement():
+    assert improved([2.0, 1.0, 3.0, 0.0], [1.0, 1.0, 4.0, -1.0]) == share([1.0, 0.5, 0.0, 1.0])
+    with pytest.raises(ValueError, match="after has 2 trials and before 3"):
+        improved([1.0, 2.0], [1.0, 2.0, 3.0])
 
 
 def test_a_share_of_trials_has_an_error_that_is_never_zero():

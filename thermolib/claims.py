@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Claims", "mean_error", "median_error", "plus_minus", "read", "share", "summary", "to_html"]
+__all__ = ["Claims", "improved", "mean_error", "median_error", "plus_minus", "read", "share", "summary", "to_html"]
 
 # The data travel inside the table that a reader sees: a MIME type of their own would be unknown to whatever shows it.
 _OPENING, _CLOSING = '<script type="application/vnd.thermo-claims+json">', "</script>"
@@ -87,6 +87,17 @@ def share(hits: Any) -> tuple[float, float]:
     values = _runs("hits", hits)
     part = (values.sum() + 1) / (len(values) + 2)
     return float(part), math.sqrt(part * (1 - part) / (len(values) + 2))
+
+
+def improved(after: Any, before: Any) -> tuple[float, float]:
+    """The :func:`share` of trials in which a number is higher after than before, a draw counting half, and its error.
+
+    ``after`` and ``before`` hold one number a trial, in the same order.
+    """
+    late, early = _runs("after", after), _runs("before", before)
+    if len(late) != len(early):
+        raise ValueError(f"after has {len(late)} trials and before {len(early)}: there must be as many of each")
+    return share((late > early) + 0.5 * (late == early))
 
 
 class Claims:
