@@ -12,9 +12,10 @@ from torch.utils import _pytree as pytree
 
 import thermolib as tl
 from benchmarks.timing import Row, interleaved, ratio
-from thermolib.compiled import compile_step, trace_step
+from thermolib.compiled import compile_step
 from thermolib.ensemble import Batch
 from thermolib.noise import Key, key
+from thermolib.replay import trace_step
 from thermolib.workers import keep_memory
 
 DEPTH, WIDTH, REPLICAS, POINTS = 64, 4, 10, 1000

@@ -110,47 +110,6 @@ def test_a_long_run_is_compiled(monkeypatch):
     assert not train(runs(3), steps=19, compile="auto").compiled
 
 
-NETWORKS = {
-    "perceptron": (tl.models.mlp((2, 3, 3, 3, 1)), (2,), None),
-    "recurrent": (tl.models.recurrent(2, 3, 1), (4, 2), 5),
-    "convolution": (
-        torch.nn.Sequential(torch.nn.Conv1d(2, 3, 2), torch.nn.Flatten(-2), torch.nn.Linear(9, 1)),
-        (2, 4),
-        5,
-    ),
-}
-
-
-@needs_compiler
-@pytest.mark.parametrize("law", [tl.AdaptiveMonteCarlo(0.1, 0.1, 3, signal_norm=True), BAOAB], ids=["aMC", "BAOAB"])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_long_recorded_run_compiles_all_but_the_network(name, law, monkeypatch):
-    module, shape, batch_size = NETWORKS[name]
-    x = torch.linspace(-1, 1, 20 * math.prod(shape)).reshape(20, *shape).sin()
-    data = tl.datasets.Split(x, x.reshape(20, -1).sum(1, keepdim=True))
-    ensemble = tl.Ensemble(module, 3, seed=2, device="cpu", dtype=torch.float64)
-    made = []
-
-    def watched(*args, **kwargs):
-        made.append(compiled.trace_step(*args, **kwargs))
-        return made[-1]
-
-    monkeypatch.setattr(simulate, "trace_step", watched)
-
-    def end(steps):
-        given = {"loss": tl.losses.mse, "compile": "trace", "workers": 1, "progress": False}
-        return tl.train(ensemble, law, data, batch_size=batch_size, steps=steps, every=12, **given).final
-
-    plain = end(12)
-    monkeypatch.setattr(simulate, "LONG", 12)
-    quick = end(12)
-    torch.testing.assert_close(quick.q, plain.q)
-    assert not torch.equal(plain.q, ensemble.q)
-    replayed = [step.code + "".join(piece.code for _, piece in step.named_children()) for step in made]
-    assert ["bitwise_xor" in code for code in replayed] == [True, False], "the noise is in what was compiled"
-    assert all("aten.tanh" in code or "convolution" in code for code in replayed)
-
-
 COMPILE = """
 import sys
 import torch

@@ -20,11 +20,12 @@ from torch.utils import _pytree as pytree
 from thermolib import checks, noise
 from thermolib.checkpoint import Checkpoint
 from thermolib.chunks import Chunk, Job, Source, run_chunk
-from thermolib.compiled import compile_step, possible, trace_step
+from thermolib.compiled import compile_step, possible
 from thermolib.datasets import Data, Split, Splits
 from thermolib.ensemble import Batch, Ensemble, Loss
 from thermolib.integrators.base import Integrator
 from thermolib.predictions import Predictions, Samples
+from thermolib.replay import trace_step
 from thermolib.workers import Bar, run_all
 
 __all__ = ["Final", "History", "simulate", "train"]

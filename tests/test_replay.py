@@ -1,0 +1,71 @@
+"""Recorded steps, replayed: the numbers of the step, the ends compiled, nothing read after it was written over."""
+
+import importlib
+import math
+
+import pytest
+import torch
+from small import BAOAB, needs_compiler
+
+import thermolib as tl
+from thermolib.ensemble import Batch
+from thermolib.replay import trace_step
+
+simulate = importlib.import_module("thermolib.simulate")  # thermolib.simulate is the function of that name
+
+NETWORKS = {
+    "perceptron": (tl.models.mlp((2, 3, 3, 3, 1)), (2,), None),
+    "recurrent": (tl.models.recurrent(2, 3, 1), (4, 2), 5),
+    "convolution": (
+        torch.nn.Sequential(torch.nn.Conv1d(2, 3, 2), torch.nn.Flatten(-2), torch.nn.Linear(9, 1)),
+        (2, 4),
+        5,
+    ),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("law", [tl.AdaptiveMonteCarlo(0.1, 0.1, 3, signal_norm=True), BAOAB], ids=["aMC", "BAOAB"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_long_recorded_run_compiles_all_but_the_network(name, law, monkeypatch):
+    module, shape, batch_size = NETWORKS[name]
+    x = torch.linspace(-1, 1, 20 * math.prod(shape)).reshape(20, *shape).sin()
+    data = tl.datasets.Split(x, x.reshape(20, -1).sum(1, keepdim=True))
+    ensemble = tl.Ensemble(module, 3, seed=2, device="cpu", dtype=torch.float64)
+    made = []
+
+    def watched(*args, **kwargs):
+        made.append(trace_step(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(simulate, "trace_step", watched)
+
+    def end(steps):
+        given = {"loss": tl.losses.mse, "compile": "trace", "workers": 1, "progress": False}
+        return tl.train(ensemble, law, data, batch_size=batch_size, steps=steps, every=12, **given).final
+
+    plain = end(12)
+    monkeypatch.setattr(simulate, "LONG", 12)
+    quick = end(12)
+    torch.testing.assert_close(quick.q, plain.q)
+    assert not torch.equal(plain.q, ensemble.q)
+    replayed = [step.code + "".join(piece.code for _, piece in step.named_children()) for step in made]
+    assert ["bitwise_xor" in code for code in replayed] == [True, False], "the noise is in what was compiled"
+    assert all("tanh" in code or "convolution" in code for code in replayed)
+
+
+@pytest.mark.parametrize("points", [19, 20], ids=["odd", "even"])
+@pytest.mark.parametrize("hidden", [2, 3, 4, 5])
+def test_a_recorded_step_gives_what_the_step_gives(hidden, points):
+    """Products share two places and the norms of two layers are one product: nothing may be read too late."""
+    x = torch.linspace(-1, 1, 2 * points, dtype=torch.float64).reshape(points, 2).sin()
+    ensemble = tl.Ensemble(tl.models.mlp((2, *[3] * hidden, 1)), 3, device="cpu", dtype=torch.float64)
+    potential = Batch(ensemble, tl.losses.mse, x, x.sum(1, keepdim=True))
+
+    def look(q):
+        return potential.loss_and_signals(q)
+
+    replay = trace_step(look, [ensemble.q])
+    for q in (ensemble.q, 3 * ensemble.q):
+        torch.testing.assert_close(replay(q), look(q))
+    assert ("diagonal" in replay.code) == (points % 2 == 0), "halves of a row have the same length"
