@@ -159,6 +159,10 @@ def run_chunk(job: Job, number: int, chunk: Chunk, observe_first: bool) -> Itera
     yield "end", chunk
 
 
+#: So many random words are drawn at once for the order of the data: fewer take about as long.
+_WORDS = 1 << 16
+
+
 class _Stepper:
     """The steps of one chunk."""
 
@@ -172,21 +176,25 @@ class _Stepper:
         names = list(job.columns)
         self.integrator = job.integrator.with_values(dict(zip(names, self.inputs, strict=False)))
         self.run = job.compiled or job.traced or job.flat_step()
-        self._epoch, self._order = -1, torch.empty(0)
+        self._orders: dict[int, Tensor] = {}
 
     def key(self, step: int) -> noise.Key:
         key = self.job.key
         return noise.Key(key.seed, key.replica[self.rows], torch.full_like(key.step, step))
 
     def order(self, step: int) -> list[Tensor]:
-        """The order of the data in the epoch of a step, drawn once an epoch."""
+        """The order of the data in the epoch of a step; where they are short, several epochs are drawn at once."""
         source = self.job.source
         if not source.period:
             return []
-        if step // source.period != self._epoch:
-            self._epoch = step // source.period
-            self._order = noise.permutation(self.key(self._epoch), source.rows)
-        return [self._order]
+        epoch, last = step // source.period, self.job.end // source.period
+        if epoch not in self._orders:
+            many = max(1, _WORDS // (len(self.rows) * source.rows))
+            epochs = torch.arange(epoch, min(epoch + many, last + 1), device=self.rows.device)
+            key = self.key(0)._replace(step=epochs[:, None, None])
+            orders = noise.permutation(key, source.rows).unbind()
+            self._orders = dict(zip(epochs.tolist(), orders, strict=True))
+        return [self._orders[epoch]]
 
     def potential(self, step: int) -> Potential:
         key = self.key(step)

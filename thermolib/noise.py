@@ -45,7 +45,10 @@ def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, ...], rounds: int = R
 
 
 class Key(NamedTuple):
-    """Where in the noise a step is: seed ``[]``, replica ``[R, 1]`` and step ``[]``, all int64; and a draw offset."""
+    """Where in the noise a step is: seed ``[]``, replica ``[R, 1]`` and step ``[]``, all int64; and a draw offset.
+
+    Words and permutations can be asked for at several steps at once, ``[S, 1, 1]``; they then have an axis S before R.
+    """
 
     seed: Tensor
     replica: Tensor
@@ -62,7 +65,7 @@ class Key(NamedTuple):
         zero = torch.zeros_like(self.replica + index)
         counter = (zero + index, zero + (self.step & _MASK), zero + (self.offset + draw), zero + (self.step >> 32))
         words = philox(counter, (zero + self.seed, zero + self.replica))
-        return torch.stack(words, -1).flatten(1)[:, :count]
+        return torch.stack(words, -1).flatten(-2)[..., :count]
 
     def uniform(self, draw: int, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """``[R, count]`` numbers, uniform on (0, 1); in float32 the largest of them round to 1."""
@@ -112,8 +115,8 @@ def permutation(key: Key, count: int, draw: int = ORDER) -> Tensor:
     keyed = (key.bits(draw, count) << 31) | torch.arange(count, device=key.replica.device)
     if keyed.device.type == "cpu":  # numpy's sort is ten times as fast here
         array = keyed.numpy()
-        array.sort(axis=1)
+        array.sort(axis=-1)
         keyed = torch.from_numpy(np.ascontiguousarray(array))
     else:
-        keyed = keyed.sort(dim=1).values
+        keyed = keyed.sort(dim=-1).values
     return keyed & 0x7FFFFFFF
