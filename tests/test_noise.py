@@ -173,6 +173,13 @@ def test_a_permutation_is_one_and_each_replica_has_its_own():
     assert torch.equal(order[[3]], noise.permutation(noise.key(0, torch.tensor([3])), 100))
 
 
+def test_permutations_of_several_steps_are_those_of_each():
+    steps = torch.tensor([3, (1 << 32) + 3, 4])
+    orders = noise.permutation(noise.key(0, 5)._replace(step=steps[:, None, None]), 10)
+    each = [noise.permutation(noise.key(0, 5, step=int(step)), 10) for step in steps]
+    assert torch.equal(orders, torch.stack(each))
+
+
 def test_all_permutations_are_equally_likely():
     order = noise.permutation(noise.key(0, 24_000), 4)
     counts = torch.bincount((order * torch.tensor([64, 16, 4, 1])).sum(1))

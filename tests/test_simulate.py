@@ -13,7 +13,7 @@ from small import BAOAB, DATA, needs_compiler, runs, train
 from torch.utils._pytree import tree_leaves
 
 import thermolib as tl
-from thermolib import workers
+from thermolib import chunks, workers
 
 MOMENTS = {"kinetic": tl.observe.kinetic_temperature()}
 WAYS = [pytest.param(False, id="eager"), pytest.param(True, id="compiled", marks=needs_compiler)]
@@ -119,6 +119,13 @@ def test_every_epoch_shows_each_point_once():
     after_one = tl.train(ensemble, integrator, data, loss=seen, batch_size=batch, steps=1, progress=False).final.q
     sets = {int(q) for q in after_one[:, 0]}
     assert all(bin(points).count("1") == batch for points in sets) and len(sets) == 3
+
+
+@pytest.mark.parametrize("words", [1, 700])
+def test_how_many_epochs_are_drawn_at_once_changes_nothing(words, monkeypatch):
+    whole = train(runs(3), steps=23)
+    monkeypatch.setattr(chunks, "_WORDS", words)  # 300 are one epoch of three replicas
+    assert torch.equal(train(runs(3), steps=23).final.q, whole.final.q)
 
 
 # Divergence. The potential q^4/4 overflows in a few steps where the step size is too large.
