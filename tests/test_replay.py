@@ -65,7 +65,12 @@ def test_a_recorded_step_gives_what_the_step_gives(hidden, points):
     def look(q):
         return potential.loss_and_signals(q)
 
-    replay = trace_step(look, [ensemble.q])
-    for q in (ensemble.q, 3 * ensemble.q):
-        torch.testing.assert_close(replay(q), look(q))
-    assert ("diagonal" in replay.code) == (points % 2 == 0), "halves of a row have the same length"
+    def pull(q):
+        return [potential.force(q)]
+
+    for made in (look, pull):
+        replay = trace_step(made, [ensemble.q])
+        for q in (ensemble.q, 3 * ensemble.q):
+            torch.testing.assert_close(replay(q), made(q))
+        paired = made is look and points % 2 == 0
+        assert ("diagonal" in replay.code) == paired, "halves of a row have the same length"
