@@ -23,7 +23,7 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-__all__ = ["compilations", "compile_graph", "compile_step", "possible"]
+__all__ = ["compilations", "compile_graph", "compile_step", "possible", "recorded"]
 
 Flat = Callable[..., Sequence[Tensor]]
 
@@ -63,7 +63,13 @@ def compile_step(step: Flat, example: Sequence[Tensor]) -> Callable[..., Sequenc
 
     Compiled with the number of threads that torch has now.
     """
-    return compile_graph(make_fx(step)(*example), example)
+    return compile_graph(recorded(step, example), example)
+
+
+def recorded(step: Flat, example: Sequence[Tensor]) -> torch.fx.GraphModule:
+    """The graph of the tensor operations that a function does."""
+    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):  # else each operation sets up its own
+        return make_fx(step)(*example)
 
 
 def compile_graph(graph: torch.fx.GraphModule, example: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:

@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.fx.passes.split_module import split_module
 
-from thermolib.compiled import Flat, compile_graph
+from thermolib.compiled import Flat, compile_graph, recorded
 
 __all__ = ["trace_step"]
 
@@ -31,7 +30,7 @@ def trace_step(step: Flat, example: Sequence[Tensor], ends: bool = False) -> Cal
     With ``ends``, what comes before the network and what comes behind it, noise and bookkeeping, is compiled: many
     small operations, whose number does not grow with the depth.
     """
-    graph = make_fx(step)(*example)
+    graph = recorded(step, example)
     _tidy(graph, example)
     if not ends:
         return _by_hand(graph)
