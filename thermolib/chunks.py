@@ -187,13 +187,12 @@ class _Stepper:
         source = self.job.source
         if not source.period:
             return []
-        epoch, last = step // source.period, self.job.end // source.period
+        epoch = step // source.period
         if epoch not in self._orders:
             many = max(1, _WORDS // (len(self.rows) * source.rows))
-            epochs = torch.arange(epoch, min(epoch + many, last + 1), device=self.rows.device)
-            key = self.key(0)._replace(step=epochs[:, None, None])
-            orders = noise.permutation(key, source.rows).unbind()
-            self._orders = dict(zip(epochs.tolist(), orders, strict=True))
+            epochs = range(epoch, min(epoch + many, self.job.end // source.period + 1))
+            key = self.key(0)._replace(step=torch.tensor(epochs, device=self.rows.device)[:, None, None])
+            self._orders = dict(zip(epochs, noise.permutation(key, source.rows), strict=True))
         return [self._orders[epoch]]
 
     def potential(self, step: int) -> Potential:

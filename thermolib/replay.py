@@ -128,19 +128,18 @@ _IN_PLACE = {
 _NEW = _NETWORK | {torch.ops.aten.add.Tensor, *_IN_PLACE.values()}
 
 
-def _by_hand(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
+def _by_hand(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
     """A graph as one would write it who calls its operations one by one."""
-    _in_place(graph)
-    _in_two_buffers(graph.graph)
-    _direct(graph)
-    graph.recompile()
-    return graph
+    _in_place(module.graph)
+    _in_two_buffers(module.graph)
+    _direct(module.graph)
+    module.recompile()
+    return module
 
 
-def _in_place(graph: torch.fx.GraphModule) -> None:
-    """Let biases and activations overwrite what only they read: a layer then lives in two buffers that stay in the
-    cache, where new ones for each operation would run through the memory."""
-    for node in graph.graph.nodes:
+def _in_place(graph: torch.fx.Graph) -> None:
+    """Let biases and activations overwrite what only they read."""
+    for node in graph.nodes:
         if node.target not in _IN_PLACE:
             continue
         given = node.args[0]
@@ -156,12 +155,13 @@ def _in_two_buffers(graph: torch.fx.Graph) -> None:
     run through memory that the cache does not know."""
     nodes = list(graph.nodes)
     place = {node: number for number, node in enumerate(nodes)}
-    shapes: dict[torch.Size, list[torch.fx.Node]] = {}
+    kinds: dict[tuple[torch.Size, torch.dtype], list[torch.fx.Node]] = {}
     for node in nodes:
         if node.target is torch.ops.aten.bmm.default:
-            shapes.setdefault(node.meta["tensor_meta"].shape, []).append(node)
+            made = node.meta["tensor_meta"]
+            kinds.setdefault((made.shape, made.dtype), []).append(node)
     turns: dict[Any, tuple[Any, int]] = {}
-    for shape, products in shapes.items():
+    for (shape, _), products in kinds.items():
         families = [_same_memory(product) for product in products]
         last = [max(place[user] for node in family for user in node.users) for family in families]
         until = [*(place[later] for later in products[2:]), place[nodes[-1]], place[nodes[-1]]]
@@ -172,7 +172,7 @@ def _in_two_buffers(graph: torch.fx.Graph) -> None:
             halves = [graph.call_method("select", (both, 0, half)) for half in range(2)]
         for number, (product, family) in enumerate(zip(products, families, strict=True)):
             product.update_kwarg("out", halves[number % 2])
-            turns |= {node: (both, number) for node in family if node.meta["tensor_meta"].shape == shape}
+            turns |= {node: (both, number) for node in family if node.target in _NEW}  # all of it, no view
     for stack in graph.find_nodes(op="call_function", target=torch.ops.aten.stack.default):
         _norms_of_two(graph, stack, turns)
 
@@ -181,15 +181,14 @@ def _norms_of_two(graph: torch.fx.Graph, stack: Any, turns: dict[Any, tuple[Any,
     """Let the norms of two neighbours in their two places be one product: of both halves of each row with themselves.
     In a norm every addition waits for the one before it. The same numbers to rounding."""
     parts = stack.args[0]
-    pairs = set()  # by the number of the first
+    pairs: dict[int, Any] = {}  # by the number of the first
     for number, (one, two) in enumerate(itertools.pairwise(parts)):
         (both, first), (other, second) = (turns.get(_normed(part), (None, 0)) for part in (one, two))
         if both is not None and both is other and first % 2 == 0 and second == first + 1:
-            pairs.add(number)
-    places = {turns[_normed(parts[number])][0] for number in pairs}
-    if len(places) != 1:
+            pairs[number] = both
+    if len(set(pairs.values())) != 1:
         return
-    (both,) = places
+    both = pairs[min(pairs)]
     _, rows, *size = both.args[1]
     if math.prod(size) % 2:
         return
@@ -208,7 +207,7 @@ def _norms_of_two(graph: torch.fx.Graph, stack: Any, turns: dict[Any, tuple[Any,
         diagonal = graph.call_method("diagonal", (squares, 0, 1, 2))
         roots = graph.call_method("sqrt_", (graph.call_method("sum", (diagonal, 1)),))
         roots = graph.call_method("view", (roots, (len(parts), rows)))
-        for number in sizes.keys() - pairs:
+        for number in sizes.keys() - pairs.keys():
             graph.call_method("copy_", (graph.call_method("select", (roots, 0, number)), parts[number]))
         ordered = graph.call_method("movedim", (roots, 0, *(stack.args[1:] or (0,))))
         stack.replace_all_uses_with(graph.call_method("contiguous", (ordered,)))
@@ -242,9 +241,9 @@ def _shares(node: torch.fx.Node) -> bool:
     return hasattr(node.target, "_schema") and any(given.alias_info for given in node.target._schema.returns)
 
 
-def _direct(graph: torch.fx.GraphModule) -> None:
+def _direct(graph: torch.fx.Graph) -> None:
     """Call functions and methods with the same arguments: to look up an operator takes longer than most views do."""
-    for node in graph.graph.nodes:
+    for node in graph.nodes:
         name = getattr(node.target, "_opname", "") if node.target in _VIEWS | _SLICES | _NEW else ""
         if name == "linalg_vector_norm":
             node.target = torch.linalg.vector_norm
