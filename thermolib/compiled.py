@@ -86,9 +86,12 @@ def compile_graph(graph: torch.fx.GraphModule, example: Sequence[Tensor]) -> Cal
         # Only where shapes could be symbolic does TorchInductor look for what other processes have compiled, and only
         # settings, not the state of torch, tell it that the number of threads was another. Shapes are those of the
         # example and need no look at every call.
+        # On a CPU what calls the kernels is compiled as well: written in Python it takes as long as they do where
+        # networks are small.
         context = TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
-        settings = config.patch({"cpp.threads": torch.get_num_threads(), "size_asserts": False})
-        with tracing(context), settings, _plain_tanh(example[0].device.type):
+        device = example[0].device.type
+        settings = {"cpp.threads": torch.get_num_threads(), "size_asserts": False, "cpp_wrapper": device == "cpu"}
+        with tracing(context), config.patch(settings), _plain_tanh(device):
             _compiled[identity] = inductor_compile(graph, list(example)), graph
     return _compiled[identity][0]
 
