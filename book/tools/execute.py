@@ -1,13 +1,10 @@
 """Execute chapters and store what they print: ``python -m book.tools.execute [NAME]``.
 
-The stored file depends on the chapter alone: no random cell ids, no progress bars, and one time, the processor's for
-the whole chapter, rounded up to tens of seconds. So an unchanged chapter executed again gives the same bytes, or
-all but that number, and a diff shows what a change did.
+The stored file depends on the chapter alone: no random cell ids, no progress bars, no times. So an unchanged chapter
+executed again gives the same bytes, and a diff shows what a change did.
 """
 
-import math
 import os
-import resource
 import sys
 from pathlib import Path
 
@@ -31,7 +28,6 @@ def execute(md: Path) -> str:
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # each kernel would warn about its local port
         resources={"metadata": {"path": str(md.parent)}},
     )
-    before = _processor_seconds()
     try:
         client.execute()
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
@@ -42,18 +38,10 @@ def execute(md: Path) -> str:
             # Progress bars and warnings carry rates, paths and process ids: they are no result.
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
     notebook.metadata.pop("language_info", None)
-    seconds = 10 * math.ceil((_processor_seconds() - before) / 10)
-    notebook.metadata.setdefault("thermolib", {})["seconds"] = seconds
     whole = md.with_suffix(".ipynb.tmp")
     nbformat.write(notebook, whole)
     os.replace(whole, md.with_suffix(".ipynb"))
     return ""
-
-
-def _processor_seconds() -> float:
-    """Of the kernels that this process has started and that have ended; a machine that is shared counts no more."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
