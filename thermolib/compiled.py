@@ -87,10 +87,15 @@ def compile_graph(graph: torch.fx.GraphModule, example: Sequence[Tensor]) -> Cal
         # settings, not the state of torch, tell it that the number of threads was another. Shapes are those of the
         # example and need no look at every call.
         # On a CPU what calls the kernels is compiled as well: written in Python it takes as long as they do where
-        # networks are small.
+        # networks are small. PyTorch's own hyperbolic tangent cannot be called from there without a detour.
         context = TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
         device = example[0].device.type
-        settings = {"cpp.threads": torch.get_num_threads(), "size_asserts": False, "cpp_wrapper": device == "cpu"}
+        tanh = any(node.target is torch.ops.aten.tanh.default for node in graph.graph.nodes)
+        settings = {
+            "cpp.threads": torch.get_num_threads(),
+            "size_asserts": False,
+            "cpp_wrapper": device == "cpu" and not tanh,
+        }
         with tracing(context), config.patch(settings), _plain_tanh(device):
             _compiled[identity] = inductor_compile(graph, list(example)), graph
     return _compiled[identity][0]
