@@ -49,14 +49,14 @@ test: $(STAMP)
 	@$(if $(RECORD),cp runs/compared.json results/compared.json)
 
 reproduce: $(STAMP)
-	@$(BIN)/thermolib run batches/default.yaml
+	@$(BIN)/companion run batches/default.yaml
 	@$(BIN)/python -m book.tools.build --runs
 
 chapters: $(STAMP)
 	@$(ONE_THREAD) $(BIN)/python -m book.tools.execute $(NAME)
 
 paper-1: $(STAMP)
-	@$(BIN)/thermolib run batches/paper-1.yaml
+	@$(BIN)/companion run batches/paper-1.yaml
 	@$(BIN)/python -m book.tools.times batches/paper-1.yaml $(if $(RECORD),--record)
 
 bench: $(STAMP)

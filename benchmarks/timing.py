@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from thermolib.provenance import provenance
+from companion.evidence.provenance import provenance
 
 __all__ = ["Row", "Times", "interleaved", "ratio", "signed"]
 

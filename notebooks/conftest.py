@@ -14,7 +14,9 @@ from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
 from book.tools import compare
-from thermolib import batch, claims, datasets
+from companion.claims import former
+from companion.runs import batch
+from thermolib import datasets
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What the last comparison of each chapter took and gave; `make test RECORD=1` keeps it in results/.
@@ -47,7 +49,7 @@ def compare_outputs(self, test, ref, skip_compare=None):
 def _claims(outputs):
     """The claims that a cell shows, or None."""
     pages = (output.get("data", {}).get("text/html", "") for output in outputs)
-    return next((record for record in map(claims.read, pages) if record), None)
+    return next((record for record in map(former.read, pages) if record), None)
 
 
 def execute_cell_input(self, cell_input, allow_stdin=None):

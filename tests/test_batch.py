@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from small import HEAD
 
 from book.tools import chapters
-from thermolib import batch, cli, scheduling
+from companion.runs import batch, command, scheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,11 +40,13 @@ share = {"sine": 1.0, "cars": 0.5}
 :tags: [nbval-ignore-output]
 
 import thermolib as tl
+from companion.claims import former
+from companion.evidence.costs import Costs
 
 runs = tl.Ensemble(tl.models.shlp(2, 4), replicas=2, device="cpu")
 data = tl.datasets.spirals(train=20, test=2)
 history = tl.train(runs, tl.SGD(rate), data, loss=tl.losses.bce, batch_size=5, steps=steps, compile=False)
-costs = tl.Costs()
+costs = Costs()
 costs.add("Fig. 3", history, network="2-4-1", batch=5)
 costs
 ```
@@ -56,7 +58,7 @@ print("steps made:", steps)
 ```
 
 ```{code-cell} ipython3
-claims = tl.claims.Claims("partitioned", "tiny")
+claims = former.Claims("partitioned", "tiny")
 claims.exact("steps", "Thirty steps", "Sec. 1", paper=30.0, ours=float(steps), tolerance=1e-6)
 claims
 ```
@@ -164,7 +166,7 @@ def run_quietly(path, **options):
 
 
 def call(*words):
-    return CliRunner().invoke(cli.main, list(words))
+    return CliRunner().invoke(command.main, list(words))
 
 
 def made(project):
@@ -392,7 +394,7 @@ def test_no_run_waits_behind_a_long_one_while_a_worker_is_free(project):
         "  - {chapter: quick, parameters: {others: 4}, name: long}\n"
         "  - {chapter: quick, parameters: {seconds: 1.0}, cross: {number: 1..4}, name: short}\n",
     )
-    result = CliRunner().invoke(cli.main, ["run", "--workers", "2", str(path)])
+    result = CliRunner().invoke(command.main, ["run", "--workers", "2", str(path)])
     assert result.exit_code == 0 and "[5/5]" in result.output, result.output
     begun = list(map(int, (project / "notebooks" / "log").read_text().split()))
     assert [number for number in begun if number] == [1, 2, 3, 4]  # in the order of the batch
@@ -400,7 +402,7 @@ def test_no_run_waits_behind_a_long_one_while_a_worker_is_free(project):
 
 def test_a_batch_that_is_killed_goes_on_where_it_was(project):
     path = write(project, "  - {chapter: quick, parameters: {seconds: 1.5}, cross: {number: 1..4}}\n")
-    first = start("-m", "thermolib", "run", str(path), "--workers", "1", cwd=project)
+    first = start("-m", "companion", "run", str(path), "--workers", "1", cwd=project)
     until(lambda: len(made(project)) >= 2)
     kill(first)
     finished = [run for run in batch.load(path) if batch.state(run)[0] == "done"]
@@ -415,7 +417,7 @@ def test_a_batch_that_is_killed_goes_on_where_it_was(project):
 def test_training_that_is_killed_inside_a_notebook_goes_on_from_its_checkpoint(project):
     whole = call("run", "notebooks/trained")
     assert whole.exit_code == 0, whole.output
-    first = start("-m", "thermolib", "run", "notebooks/trained", "-p", "pause=0.2", "-p", "folder=killed", cwd=project)
+    first = start("-m", "companion", "run", "notebooks/trained", "-p", "pause=0.2", "-p", "folder=killed", cwd=project)
     log = project / "notebooks" / "killed" / "log"
     until(lambda: log.exists() and len(log.read_text().split()) >= 8)
     for process in psutil.Process(first.pid).children(recursive=True):  # the kernel, which has a group of its own
@@ -434,7 +436,7 @@ def test_training_that_is_killed_inside_a_notebook_goes_on_from_its_checkpoint(p
 KILLED = """
 import os, pathlib, signal, sys
 import nbformat
-from thermolib import batch, cli
+from companion.runs import batch, command
 
 def half(text, path):
     path = pathlib.Path(path)
@@ -447,7 +449,7 @@ if sys.argv[1] == "notebook":
     batch.execute(batch.load("batches/some.yaml")[0])
 else:
     pathlib.Path.write_text = lambda self, text, **_: half(text, self)
-    cli.main(["results", "batches/some.yaml", "--out", "table.csv"])
+    command.main(["results", "batches/some.yaml", "--out", "table.csv"])
 """
 
 
@@ -483,7 +485,7 @@ def test_a_table_half_written_when_killed_leaves_the_one_before_it(project):
 
 def test_a_chapter_is_not_run_twice_at_once(project):
     words = ["run", "notebooks/quick", "-p", "seconds=6.0"]
-    first = start("-m", "thermolib", *words, cwd=project)
+    first = start("-m", "companion", *words, cwd=project)
     until(lambda: made(project))
     done = call(*words)
     assert done.exit_code == 1 and "another process is running quick-seconds=6.0" in done.output
@@ -494,11 +496,11 @@ def test_a_chapter_is_not_run_twice_at_once(project):
 
 def test_two_batches_at_once_do_not_meet(project):
     path = write(project, "  - {chapter: quick, parameters: {seconds: 6.0}, cross: {number: [1, 2]}}\n")
-    first = start("-m", "thermolib", "run", str(path), "--only", "quick-number=1", cwd=project)
+    first = start("-m", "companion", "run", str(path), "--only", "quick-number=1", cwd=project)
     until(lambda: len(made(project)) == 1)
     done = call("run", str(path))
     assert done.exit_code == 1 and "another process is running quick-number=1" in done.output
-    other = start("-m", "thermolib", "run", str(path), "--only", "quick-number=2", cwd=project)
+    other = start("-m", "companion", "run", str(path), "--only", "quick-number=2", cwd=project)
     assert "1 of 1 runs are done" in other.communicate(timeout=300)[0] + first.communicate(timeout=300)[0]
     assert made(project) == {1: 1, 2: 1} and all(batch.state(run)[0] == "done" for run in batch.load(path))
 
@@ -512,7 +514,7 @@ def test_a_killed_worker_is_survived_and_nothing_is_repeated(project):
     worker = ["-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
     workers = [start(*worker, cwd=project) for _ in range(2)]
     try:
-        client = start("-m", "thermolib", "run", str(path), "--scheduler", address, cwd=project)
+        client = start("-m", "companion", "run", str(path), "--scheduler", address, cwd=project)
         until(lambda: len(made(project)) >= 3)
         finished = {run.parameters["number"] for run in batch.load(path) if batch.state(run)[0] == "done"}
         kill(workers[0])
@@ -520,11 +522,11 @@ def test_a_killed_worker_is_survived_and_nothing_is_repeated(project):
         assert client.returncode == 0, out
         assert "5 of 5 runs are done" in out
         assert all(made(project)[number] == 1 for number in finished) and sum(made(project).values()) <= 6
-        again = start("-m", "thermolib", "run", str(path), "--scheduler", address, cwd=project)
+        again = start("-m", "companion", "run", str(path), "--scheduler", address, cwd=project)
         assert "5 of 5 runs are done" in again.communicate(timeout=300)[0] and sum(made(project).values()) <= 6
 
         write(project, "  - {chapter: quick, parameters: {seconds: 2.0}, cross: {number: 21..24}}\n", name="other")
-        lost = start("-m", "thermolib", "run", "batches/other.yaml", "--scheduler", address, cwd=project)
+        lost = start("-m", "companion", "run", "batches/other.yaml", "--scheduler", address, cwd=project)
         until(lambda: 21 in made(project))
         kill(scheduler)
         kill(lost)

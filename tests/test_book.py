@@ -10,7 +10,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 from book.tools import again, chapters, reproduction, scoreboard
-from thermolib import batch, claims
+from companion.claims import former
+from companion.runs import batch
 
 
 @pytest.fixture(scope="module")
@@ -119,18 +120,18 @@ def test_the_scoreboard_shows_every_claim_of_every_chapter(html, pages):
     assert stored, "no chapter makes a claim"
     shown = {row.a["href"]: row.select_one(".verdict").text for row in rows}
     assert shown == {f"../notebooks/{stem}.html#claim-{row['id']}": row["verdict"] for stem, row in stored}
-    assert claims.summary([row for _, row in stored]) in board.text
+    assert former.summary([row for _, row in stored]) in board.text
 
 
 def test_the_library_page_shows_public_names(html, pages):
     page = pages[html / "book" / "api.html"]
-    assert page.find(id="thermolib.claims.Claims.number")
+    assert page.find(id="companion.claims.former.Claims.number")
 
 
 def test_each_chapter_says_how_to_run_it_again(html, pages):
     for md in chapters.find():
         box = pages[html / "notebooks" / f"{md.stem}.html"].select_one(".rerun")
-        assert box.select_one("pre").text.strip() == f".venv/bin/thermolib run notebooks/{md.stem}"
+        assert box.select_one("pre").text.strip() == f".venv/bin/companion run notebooks/{md.stem}"
         assert box.select_one("a[download]")["href"].endswith(f"/{md.stem}.ipynb")
         took = again.took(chapters.ROOT, md.stem)
         assert not took or f"about {again.duration(took)} on one core" in box.text

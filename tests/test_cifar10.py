@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 
 import thermolib as tl
-from thermolib import downloads, train_cifar10
+from companion.recipes import train_cifar10
+from companion.recipes.train_cifar10 import Images, Network, Run, Settings
+from thermolib import downloads
 from thermolib.datasets import Data, Split
-from thermolib.train_cifar10 import Images, Network, Run, Settings
 
 Z = 5.0
 TINY = {"images": 70, "tests": 20, "width": 2, "pixels": 8, "batch": 16, "epochs": 4}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from thermolib.claims import (
+from companion.claims.former import (
     DIFFERS,
     NOT_RUN,
     REPRODUCED,

@@ -11,7 +11,7 @@ from small import HEAD
 
 from book.tools import execute
 from book.tools.compare import Tolerance, claims_difference, difference, texts, tolerance
-from thermolib.claims import Claims
+from companion.claims.former import Claims
 
 ROOT = Path(__file__).resolve().parents[1]
 Z5 = Tolerance(zscore=5)
@@ -132,7 +132,7 @@ shift = 0.0
 
 ```{code-cell} ipython3
 import sys
-import thermolib.claims as claims
+import companion.claims.former as claims
 values = [shift + 0.8 + 0.01 * (i % 5) for i in range(20)]
 print("progress", file=sys.stderr)
 values[0];

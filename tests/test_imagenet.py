@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from book.tools.chapters import ROOT  # as a side effect, torchvision can be imported
-from thermolib import train_imagenet
-from thermolib.train_imagenet import Settings
+from companion.recipes import train_imagenet
+from companion.recipes.train_imagenet import Settings
 
 SMALL = {"steps": 5, "batch": 4, "micro": 3, "pixels": 32}
 
@@ -160,7 +160,7 @@ def test_two_processes_that_are_killed_go_on_to_the_bit(few, tmp_path):
 
     def start(out):
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
-        command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "-m", "thermolib.train_imagenet"]
+        command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "-m", "companion.recipes.train_imagenet"]
         command += ["--data", str(few), "--out", str(out), "--device=cpu", "--workers=0", "--steps=8", "--batch=16"]
         command += ["--micro=5", "--pixels=32", "--save-every=2", "--evaluate-every=6"]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

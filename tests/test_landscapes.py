@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import thermolib as tl
+from companion.recipes import landscapes
 
 A, B = [0.0, 0.25, 1.0, 1.5], [0.0, 0.5, 1.0]
 
@@ -25,7 +26,7 @@ def alone(ensemble, data, q):
 
 def test_a_line_equals_its_networks_one_by_one(setting):
     ensemble, data, start, end, _ = setting
-    found = tl.landscapes.line(ensemble, tl.losses.bce, data, start, end, A)
+    found = landscapes.line(ensemble, tl.losses.bce, data, start, end, A)
     assert found.shape == (3, 4)
     for r in range(3):
         for i, a in enumerate(A):
@@ -36,7 +37,7 @@ def test_a_line_equals_its_networks_one_by_one(setting):
 
 def test_a_plane_equals_its_networks_one_by_one(setting):
     ensemble, data, start, one, two = setting
-    found = tl.landscapes.plane(ensemble, tl.losses.bce, data, start, one, two, A, B)
+    found = landscapes.plane(ensemble, tl.losses.bce, data, start, one, two, A, B)
     assert found.shape == (3, 4, 3)
     for r in range(3):
         for i, a in enumerate(A):
@@ -48,55 +49,55 @@ def test_a_plane_equals_its_networks_one_by_one(setting):
 def test_the_ends_are_met_to_the_last_bit(setting):
     ensemble, data, start, one, two = setting
     loss = ensemble.potential(tl.losses.bce, data)
-    line = tl.landscapes.line(ensemble, tl.losses.bce, data, start, one, [0, 1])
-    plane = tl.landscapes.plane(ensemble, tl.losses.bce, data, start, one, two, [0, 1], [0, 1])
+    line = landscapes.line(ensemble, tl.losses.bce, data, start, one, [0, 1])
+    plane = landscapes.plane(ensemble, tl.losses.bce, data, start, one, two, [0, 1], [0, 1])
     assert line.T.equal(torch.stack([loss(start), loss(one)]))
     assert plane.equal(torch.stack([torch.stack([loss(start)] * 2, 1), torch.stack([loss(two), loss(one)], 1)], 1))
 
 
 def test_the_edges_of_a_plane_are_lines(setting):
     ensemble, data, start, one, two = setting
-    plane = tl.landscapes.plane(ensemble, tl.losses.bce, data, start, one, two, A, [0, 1])
+    plane = landscapes.plane(ensemble, tl.losses.bce, data, start, one, two, A, [0, 1])
     for j, end in enumerate((two, one)):
-        edge = tl.landscapes.line(ensemble, tl.losses.bce, data, start, end, A)
+        edge = landscapes.line(ensemble, tl.losses.bce, data, start, end, A)
         torch.testing.assert_close(plane[:, :, j], edge)
 
 
 @pytest.mark.parametrize("lot", [1, 2500])
 def test_lots_change_nothing(setting, monkeypatch, lot):
     ensemble, data, start, one, two = setting
-    whole = tl.landscapes.plane(ensemble, tl.losses.bce, data, start, one, two, A, B)
-    monkeypatch.setattr(tl.landscapes, "LOT", lot)
-    torch.testing.assert_close(tl.landscapes.plane(ensemble, tl.losses.bce, data, start, one, two, A, B), whole)
+    whole = landscapes.plane(ensemble, tl.losses.bce, data, start, one, two, A, B)
+    monkeypatch.setattr(landscapes, "LOT", lot)
+    torch.testing.assert_close(landscapes.plane(ensemble, tl.losses.bce, data, start, one, two, A, B), whole)
 
 
 def test_rows_are_free(setting):
     ensemble, data, start, end, _ = setting
-    twice = tl.landscapes.line(ensemble, tl.losses.bce, data, torch.cat([start, start]), torch.cat([end, end]), A)
-    torch.testing.assert_close(twice[3:], tl.landscapes.line(ensemble, tl.losses.bce, data, start, end, A))
+    twice = landscapes.line(ensemble, tl.losses.bce, data, torch.cat([start, start]), torch.cat([end, end]), A)
+    torch.testing.assert_close(twice[3:], landscapes.line(ensemble, tl.losses.bce, data, start, end, A))
 
 
 def test_a_replica_that_diverged_spoils_no_place_but_its_own(setting):
     ensemble, data, start, end, _ = setting
     broken = end.clone()
     broken[1] = float("inf")
-    found = tl.landscapes.line(ensemble, tl.losses.bce, data, start, broken, [0, 0.5])
+    found = landscapes.line(ensemble, tl.losses.bce, data, start, broken, [0, 0.5])
     assert found[[0, 2]].isfinite().all() and found[1, 0].isfinite() and not found[1, 1].isfinite()
 
 
 def test_a_barrier_is_the_highest_point_above_the_start():
-    assert tl.landscapes.barrier(torch.tensor([[1.0, 3.0, 0.5], [1.0, 0.9, 0.2]])).tolist() == [2.0, 0.0]
+    assert landscapes.barrier(torch.tensor([[1.0, 3.0, 0.5], [1.0, 0.9, 0.2]])).tolist() == [2.0, 0.0]
 
 
 def test_a_known_barrier_is_found():
     """One weight, one point: the loss along the line from -1 to 3 is (1 - w)^2 in closed form."""
     ensemble = tl.Ensemble(torch.nn.Linear(1, 1, bias=False), 1, tl.init.zeros(), device="cpu")
     data = tl.datasets.Split(torch.ones(1, 1), torch.ones(1))
-    found = tl.landscapes.line(
+    found = landscapes.line(
         ensemble, tl.losses.mse, data, torch.tensor([[-1.0]]), torch.tensor([[5.0]]), torch.linspace(0, 1, 7)
     )
     torch.testing.assert_close(found[0], (torch.linspace(-1, 5, 7) - 1) ** 2)
-    assert tl.landscapes.barrier(found).item() == pytest.approx(12)
+    assert landscapes.barrier(found).item() == pytest.approx(12)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +116,9 @@ def test_bad_input_is_refused_in_one_sentence(setting, wrong, says):
     ensemble, data, start, end, _ = setting
     given = {"start": start, "end": end, "alphas": A} | wrong
     with pytest.raises(ValueError, match=says):
-        tl.landscapes.line(ensemble, tl.losses.bce, data, **given)
+        landscapes.line(ensemble, tl.losses.bce, data, **given)
 
 
 def test_a_barrier_needs_two_places():
     with pytest.raises(ValueError, match="at least 2"):
-        tl.landscapes.barrier(torch.ones(3, 1))
+        landscapes.barrier(torch.ones(3, 1))

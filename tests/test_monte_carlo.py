@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import thermolib as tl
+from companion.recipes.progressive import train_progressively
 from thermolib import exact, noise
 from thermolib.ensemble import Batch
 from thermolib.integrators import monte_carlo
@@ -475,7 +476,7 @@ def progressively(error, steps=40, first=5, law=GROWING):
     data = tl.datasets.Split(DATA.train.x[order], labels[order])
     look = {"sigma": lambda s: s.sigma[:, 0], "loss": lambda s: s.loss}
     given = {"steps": steps, "first": first, "error": error, "every": 5, "observe": look, "compile": False}
-    found = tl.progressive.train_progressively(runs(6), law, data, data.y, loss=tl.losses.bce, **given)
+    found = train_progressively(runs(6), law, data, data.y, loss=tl.losses.bce, **given)
     return data, *found
 
 

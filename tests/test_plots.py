@@ -11,7 +11,7 @@ import torch
 from matplotlib.colors import to_rgb
 
 import thermolib as tl
-from thermolib.plots import METHOD_COLOURS, decision_regions, mean_curve, style
+from companion.plots import METHOD_COLOURS, decision_regions, mean_curve, style
 
 matplotlib.use("Agg")
 

@@ -59,7 +59,7 @@ def test_make_installs_the_same_set():
 
 def test_nobody_is_told_to_install_a_package_of_somebody_else():
     texts = [p for p in ROOT.iterdir() if p.suffix in (".md", ".yml", ".toml", ".cff") or p.name == "Makefile"]
-    for folder in ("book", "notebooks", "thermolib", "batches", ".github", "benchmarks", "tests"):
+    for folder in ("book", "notebooks", "thermolib", "companion", "batches", ".github", "benchmarks", "tests"):
         texts += [p for p in (ROOT / folder).rglob("*") if p.suffix in (".md", ".py", ".ipynb", ".yml", ".yaml")]
     wrong = re.compile(r"pip3? install[^\n`]*\bthermo" + "lib")  # in two parts, so as not to find itself
     assert [p.name for p in texts if wrong.search(p.read_text(encoding="utf-8"))] == []

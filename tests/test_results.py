@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from thermolib import batch
+from companion.runs import batch
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = sorted((ROOT / "results").glob("*/*/at_paper_scale.txt"))

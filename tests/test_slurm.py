@@ -9,8 +9,8 @@ import time
 import pytest
 import yaml
 
+from companion.runs import batch
 from tests.test_batch import kill, made, project, start, until, write
-from thermolib import batch
 
 __all__ = ["project"]
 
@@ -97,7 +97,7 @@ def test_a_killed_job_is_replaced_and_every_run_is_made(project, slurm):
     (project / "slurm.yaml").write_text(yaml.safe_dump(profile(project, slurm)))
     path = write(project, "  - {chapter: quick, parameters: {seconds: 3.0}, cross: {number: 1..6}}\n")
     began = time.monotonic()
-    client = start("-m", "thermolib", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
+    client = start("-m", "companion", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
     until(lambda: len(made(project)) >= 3)
     finished = [run.parameters["number"] for run in batch.load(path) if batch.state(run)[0] == "done"]
     victim = asked("squeue", "-h", "-t", "R", "-o", "%i").split()[0]
@@ -114,7 +114,7 @@ def test_two_hundred_short_runs(project, slurm):
     (project / "slurm.yaml").write_text(yaml.safe_dump(profile(project, slurm)))
     path = write(project, "  - {chapter: quick, cross: {number: 100..299}}\n")
     began = time.monotonic()
-    client = start("-m", "thermolib", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
+    client = start("-m", "companion", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
     out, _ = client.communicate(timeout=1800)
     took = time.monotonic() - began
     assert client.returncode == 0 and "200 of 200 runs are done" in out, out

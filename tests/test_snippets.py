@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from book.tools.chapters import ROOT
-from thermolib import batch
+from companion.runs import batch
 
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 PAGES = [

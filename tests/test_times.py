@@ -3,8 +3,9 @@
 import json
 
 from book.tools import times
+from companion.evidence import costs
+from companion.runs import batch
 from tests.test_batch import project
-from thermolib import batch, costs
 
 __all__ = ["project"]
 

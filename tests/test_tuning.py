@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import thermolib as tl
-from thermolib import tuning
+from companion.recipes import tuning
 
 RANGES = {
     "SGD": {"step_size": (0.01, 1.0)},

@@ -1,22 +1,15 @@
 """Training neural networks with the physics of heat: integrators, ensembles and the exact answers they must meet."""
 
 from thermolib import (
-    claims,
-    costs,
     datasets,
     exact,
     init,
-    landscapes,
     losses,
     models,
     noise,
     observe,
     optim,
-    plots,
-    progressive,
-    tuning,
 )
-from thermolib.costs import Costs
 from thermolib.ensemble import Ensemble
 from thermolib.integrators import (
     LOL,
@@ -47,7 +40,6 @@ __all__ = [
     "AdaptiveLangevin",
     "AdaptiveMonteCarlo",
     "CoolMomentum",
-    "Costs",
     "Ensemble",
     "Final",
     "History",
@@ -61,20 +53,14 @@ __all__ = [
     "Predictions",
     "Samples",
     "Word",
-    "claims",
-    "costs",
     "datasets",
     "exact",
     "init",
-    "landscapes",
     "losses",
     "models",
     "noise",
     "observe",
     "optim",
-    "plots",
-    "progressive",
     "simulate",
     "train",
-    "tuning",
 ]

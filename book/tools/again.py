@@ -67,7 +67,7 @@ def add_box(app: Sphinx, doctree: nodes.document, page: str) -> None:
         return
     seconds = took(Path(app.srcdir), stem)
     takes = f", about {duration(seconds)} on one core" if seconds else ""
-    command = f".venv/bin/thermolib run notebooks/{stem}"
+    command = f".venv/bin/companion run notebooks/{stem}"
     box = nodes.container(classes=["rerun"])
     # Not a heading: the box belongs to the page, not to its outline.
     box += nodes.paragraph("", "", nodes.strong("", "Rerun this"), nodes.Text(takes))

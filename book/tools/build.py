@@ -20,7 +20,7 @@ from book.tools import chapters
 
 ROOT = chapters.ROOT
 HTML = ROOT / "_build" / "html"
-SOURCES = ("_config.yml", "_toc.yml", "CONTRIBUTING.md", "book", "notebooks", "thermolib", "results")
+SOURCES = ("_config.yml", "_toc.yml", "CONTRIBUTING.md", "book", "notebooks", "thermolib", "companion", "results")
 SUFFIXES = (".md", ".ipynb", ".py", ".yml", ".bib", ".css", ".js", ".txt", ".json", ".csv", ".svg", ".png")
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import nbformat
 from tqdm import tqdm
 
-from thermolib import batch
-from thermolib.batch import read
+from companion.runs import batch
+from companion.runs.batch import read
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"

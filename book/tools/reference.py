@@ -1,4 +1,4 @@
-"""A Sphinx directive, ``{library}``: a section for each module of thermolib, made from its docstrings.
+"""A Sphinx directive, ``{library}``: a section for each module of the two packages, made from its docstrings.
 
 New modules and new names appear by themselves.
 """
@@ -18,15 +18,17 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
+import companion
 import thermolib
 
 logger = logging.getLogger(__name__)
 
 
 def modules() -> list[str]:
-    """thermolib and the public modules in it, each package before what it holds."""
-    found = [m.name for m in pkgutil.walk_packages(thermolib.__path__, "thermolib.")]
-    return ["thermolib", *(name for name in sorted(found) if not any(p.startswith("_") for p in name.split(".")))]
+    """The two packages and the public modules in them, each package before what it holds."""
+    found = ["thermolib", *sorted(m.name for m in pkgutil.walk_packages(thermolib.__path__, "thermolib."))]
+    found += ["companion", *sorted(m.name for m in pkgutil.walk_packages(companion.__path__, "companion."))]
+    return [name for name in found if not any(part.startswith("_") for part in name.split("."))]
 
 
 class Library(SphinxDirective):
@@ -57,7 +59,9 @@ def _members(module: ModuleType) -> list[str]:
         thing = getattr(module, name)
         if isinstance(thing, ModuleType):
             listed.append(f"- :py:mod:`{thing.__name__}`")
-        elif getattr(thing, "__module__", "").startswith("thermolib.") and hasattr(thing, "__qualname__"):
+        elif getattr(thing, "__module__", "").startswith(("thermolib.", "companion.")) and hasattr(
+            thing, "__qualname__"
+        ):
             listed.append(f"- :py:obj:`{name} <{thing.__module__}.{thing.__qualname__}>`")
     return listed
 

@@ -17,7 +17,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from book.tools import compare, scoreboard
-from thermolib import batch, claims
+from companion.claims import former
+from companion.runs import batch
 
 #: Tags of cells that are executed again, and whose outputs are not compared.
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
@@ -30,7 +31,7 @@ def compared(ipynb: Path) -> tuple[int, int, str]:
         tags = cell.metadata.get("tags", [])
         if cell.cell_type != "code" or NOT_COMPARED & set(tags):
             continue
-        claimed = any(claims.read("".join(o.get("data", {}).get("text/html", ""))) for o in cell.outputs)
+        claimed = any(former.read("".join(o.get("data", {}).get("text/html", ""))) for o in cell.outputs)
         if claimed or compare.texts(cell.outputs, keep_stderr=False):
             found.append(compare.tolerance(tags, shows_claims=claimed))
     within = [tolerance for tolerance in found if not tolerance.exact]

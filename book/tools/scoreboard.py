@@ -17,7 +17,8 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from thermolib import batch, claims
+from companion.claims import former
+from companion.runs import batch
 
 TABLE = re.compile(r"^\| where \| what \| decided by \|\n(?:\|.*\|(?:\n|$))+", re.M)
 
@@ -49,7 +50,7 @@ class Scoreboard(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         source = Path(self.env.srcdir)
-        by_paper: dict[str, list[tuple[str, dict[str, Any]]]] = {paper: [] for paper in claims.PAPERS}
+        by_paper: dict[str, list[tuple[str, dict[str, Any]]]] = {paper: [] for paper in former.PAPERS}
         for stem in in_order(source / "_toc.yml"):
             ipynb = source / "notebooks" / f"{stem}.ipynb"
             self.env.note_dependency(str(ipynb))
@@ -58,7 +59,7 @@ class Scoreboard(SphinxDirective):
                     raise self.error(f"{ipynb.name} shows claims of the chapter {record['chapter']!r}, not its own")
                 by_paper[record["paper"]].append((stem, record))
         everything = [row for records in by_paper.values() for _, record in records for row in record["claims"]]
-        found: list[nodes.Node] = [nodes.paragraph("", claims.summary(everything) + ".", classes=["claims-total"])]
+        found: list[nodes.Node] = [nodes.paragraph("", former.summary(everything) + ".", classes=["claims-total"])]
         if self.arguments == ["total"]:
             return found
         here = posixpath.dirname(self.env.docname)
@@ -66,8 +67,8 @@ class Scoreboard(SphinxDirective):
             if not records:
                 continue
             section = nodes.section(ids=[f"scoreboard-{paper.replace('_', '-')}"])
-            section += nodes.title("", claims.PAPERS[paper])
-            section += nodes.paragraph("", claims.summary([r for _, record in records for r in record["claims"]]) + ".")
+            section += nodes.title("", former.PAPERS[paper])
+            section += nodes.paragraph("", former.summary([r for _, record in records for r in record["claims"]]) + ".")
             before = ""
             for stem, record in records:
                 page = posixpath.relpath(f"notebooks/{stem}.html", here)
@@ -75,7 +76,7 @@ class Scoreboard(SphinxDirective):
                     chapter, _ = self.parse_inline(f"{{doc}}`/notebooks/{stem}`")
                     section += nodes.paragraph("", "", *chapter, classes=["claims-chapter"])
                 before = stem
-                section += nodes.raw("", claims.to_html(record["claims"], page, link=True), format="html")
+                section += nodes.raw("", former.to_html(record["claims"], page, link=True), format="html")
             found.append(section)
         return found
 
@@ -95,15 +96,15 @@ class Errata(SphinxDirective):
             paper = records[0]["paper"]
             if paper not in sections:
                 sections[paper] = nodes.section(ids=[f"errata-{paper.replace('_', '-')}"])
-                sections[paper] += nodes.title("", claims.PAPERS[paper])
+                sections[paper] += nodes.title("", former.PAPERS[paper])
             self.parse(sections[paper], f"From {{doc}}`../notebooks/{stem}`:")
             for table in found:
                 self.parse(sections[paper], *table.splitlines())
             if stem.startswith("errata"):
                 page = posixpath.relpath(f"notebooks/{stem}.html", posixpath.dirname(self.env.docname))
                 rows: list[dict[str, Any]] = [row for record in records for row in record["claims"]]
-                sections[paper] += nodes.raw("", claims.to_html(rows, page, link=True), format="html")
-        return [sections[paper] for paper in claims.PAPERS if paper in sections]
+                sections[paper] += nodes.raw("", former.to_html(rows, page, link=True), format="html")
+        return [sections[paper] for paper in former.PAPERS if paper in sections]
 
     def parse(self, parent: nodes.Element, *lines: str) -> None:
         self.state.nested_parse(StringList(lines, self.env.docname), self.content_offset, parent)

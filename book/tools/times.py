@@ -23,9 +23,11 @@ from typing import Any
 import nbformat
 
 from book.tools import chapters
-from thermolib import batch, claims, costs
-from thermolib.batch import Run
-from thermolib.provenance import write_whole
+from companion.claims import former
+from companion.evidence import costs
+from companion.evidence.provenance import write_whole
+from companion.runs import batch
+from companion.runs.batch import Run
 
 #: Nodes of the three layers, points in a minibatch.
 Kind = tuple[tuple[int, int, int], int]
@@ -109,7 +111,7 @@ def printed(run: Run) -> str:
         numbers = any(TOLERANCE.fullmatch(tag) for tag in cell.metadata.get("tags", []))
         for output in cell.outputs:
             data = output.get("data", {})
-            if claims.read("".join(data.get("text/html", ""))) or (numbers and "text/plain" in data):
+            if former.read("".join(data.get("text/html", ""))) or (numbers and "text/plain" in data):
                 if not any(mime.startswith("image/") for mime in data):
                     parts.append("".join(data["text/plain"]).rstrip())
             elif numbers and output.get("name") == "stdout":
@@ -172,7 +174,7 @@ def main() -> None:
     if left := [run.name for run in all_runs if run not in runs]:
         print(f"not done, and left out here: {', '.join(left)}")
     if not runs:
-        raise SystemExit(f"no run of {args.batch} is done; first: thermolib run {args.batch}")
+        raise SystemExit(f"no run of {args.batch} is done; first: companion run {args.batch}")
     for folder in dict.fromkeys(run.out.parent for run in runs):
         part = [run for run in runs if run.out.parent == folder]
         print(f"\n{summary({run.name: measured(run) for run in part})}")

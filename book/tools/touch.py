@@ -27,10 +27,12 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import thermolib as tl
+from companion import plots
+from companion.claims import former
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "book" / "touch"
-COLOURS = tl.plots.METHOD_COLOURS
+COLOURS = plots.METHOD_COLOURS
 INK = "#222222"  # figures bring their own bright ground, as those of the chapters do
 SHADES = 24  # of a decision region
 
@@ -48,7 +50,7 @@ def places(step: int, last: int, number: int) -> list[int]:
 def regions(ensemble: tl.Ensemble, each: Sequence[torch.Tensor], data: Any, pixels: int) -> dict[str, Any]:
     """A panel whose ground is what a network decides, one picture for each place of the slider."""
     fig, ax = plt.subplots()
-    shares = [tl.plots.decision_regions(ax, ensemble, q, data, pixels=pixels)[::-1] for q in each]
+    shares = [plots.decision_regions(ax, ensemble, q, data, pixels=pixels)[::-1] for q in each]
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     colours = (255 * ax.get_images()[0].cmap(np.linspace(0, 1, SHADES))[:, :3]).round().astype(np.uint8)
     plt.close(fig)
@@ -57,7 +59,7 @@ def regions(ensemble: tl.Ensemble, each: Sequence[torch.Tensor], data: Any, pixe
     file = io.BytesIO()
     strip.save(file, "png", optimize=True)
     points = []
-    for label, colour in enumerate(tl.plots.CLASS_COLOURS):
+    for label, colour in enumerate(plots.CLASS_COLOURS):
         some = data.x[data.y == label][:150]
         x, y = some.T.tolist()
         points.append({"kind": "points", "x": x, "y": y, "colour": colour, "size": 1.6, "label": f"class {label}"})
@@ -119,7 +121,7 @@ def temperature() -> dict[str, Any]:
         "places": names,
         "start": 5,
         "said": [
-            f"τ = {name}: test accuracy {tl.claims.mean_error(r)} over {len(r)} networks; the one shown has "
+            f"τ = {name}: test accuracy {former.mean_error(r)} over {len(r)} networks; the one shown has "
             f"{found[i, m]:.3f}."
             for i, (name, r, m) in enumerate(zip(names, runs, middle, strict=True))
         ],
@@ -245,7 +247,7 @@ def spirals() -> dict[str, Any]:
         "start": len(looks) // 2,
         "said": [
             f"Step {look:,}: test accuracy "
-            + ", ".join(f"{name} {tl.claims.mean_error(reached[name][i])}" for name in methods)
+            + ", ".join(f"{name} {former.mean_error(reached[name][i])}" for name in methods)
             + f" over {runs} networks."
             for i, look in enumerate(looks)
         ],

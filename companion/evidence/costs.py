@@ -2,7 +2,7 @@
 
 A chapter collects its runs and shows them in a cell tagged ``nbval-ignore-output``, since seconds vary::
 
-    costs = tl.Costs()
+    costs = Costs()
     costs.add("Fig. 12", history, network="2-100-1", batch=20)
     costs
 

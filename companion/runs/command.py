@@ -1,4 +1,4 @@
-"""The command ``thermolib``: run chapters and batches, and look at what they gave."""
+"""The command ``companion``: run chapters and batches, and look at what they gave."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ try:
 except ImportError:
     raise SystemExit("the command needs the extra called book: .venv/bin/pip install -e '.[book]'") from None
 
-from thermolib import batch, scheduling
-from thermolib.provenance import write_whole
+from companion.runs import batch, scheduling
+from companion.evidence.provenance import write_whole
 
 
 class Command(click.Group):

@@ -16,8 +16,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from thermolib import batch
-from thermolib.batch import Outcome, Run
+from companion.runs import batch
+from companion.runs.batch import Outcome, Run
 
 __all__ = ["run_all"]
 
@@ -34,7 +34,7 @@ def run_all(
 
     Parameters
     ----------
-    runs : as :func:`thermolib.batch.load` gives them.
+    runs : as :func:`companion.runs.batch.load` gives them.
     scheduler : the address of a Dask scheduler, as in ``tcp://host:8786``.
     slurm : a YAML file with the arguments of ``dask_jobqueue.SLURMCluster`` and ``jobs``, how many to keep.
     workers : on this machine; one per GPU, or one per core, if not given.

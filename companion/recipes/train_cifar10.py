@@ -1,4 +1,6 @@
-r"""ResNet-20 on CIFAR-10 as the authors of CoolMomentum trained it: ``python -m thermolib.train_cifar10 --help``.
+r"""ResNet-20 on CIFAR-10 as the authors of CoolMomentum trained it.
+
+``python -m companion.recipes.train_cifar10 --help`` lists its options.
 
 Minibatches of 32 for 200 epochs; images minus their mean, pixel by pixel; shifted by up to a tenth of their width in
 either direction, between the pixels too, and mirrored at random; the loss is the cross entropy plus
@@ -29,12 +31,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from companion.evidence.provenance import provenance, write_record
 from thermolib import checks, datasets, noise, optim
 from thermolib.checkpoint import Checkpoint
 from thermolib.datasets import Data, Split
 from thermolib.models import resnet20
 from thermolib.observe import Thermometer
-from thermolib.provenance import provenance, write_record
 
 __all__ = ["RATES", "Images", "Network", "Run", "Settings", "train"]
 
@@ -424,7 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     given = Settings()
     parser = argparse.ArgumentParser(
-        prog="python -m thermolib.train_cifar10", description=(__doc__ or "").split("\n")[0]
+        prog="python -m companion.recipes.train_cifar10", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--optimizer", default=given.optimizer, help=" or ".join(RATES))
     parser.add_argument("--lr", type=float, help="the learning rate at first (default: the paper's)")

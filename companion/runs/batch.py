@@ -38,8 +38,11 @@ from typing import Any
 
 import pandas as pd
 
-from thermolib import claims
-from thermolib.provenance import commit, processor, versions
+import companion
+import thermolib
+
+from companion.claims import former
+from companion.evidence.provenance import commit, processor, versions
 
 __all__ = ["Outcome", "Run", "chapters", "execute", "literal", "load", "locked", "results", "single", "state", "sweep"]
 
@@ -79,8 +82,9 @@ class Run:
     def inputs(self) -> dict[str, str]:
         """What identifies the run: a hash for each thing that its result depends on."""
         library = hashlib.sha256()
-        for path in sorted(Path(__file__).parent.rglob("*.py")):
-            library.update(path.read_bytes())
+        for package in (Path(thermolib.__file__).parent, Path(companion.__file__).parent):
+            for path in sorted(package.rglob("*.py")):
+                library.update(path.read_bytes())
         lock = self.chapter.parent.parent / "constraints.txt"
         contents = {
             "notebook": self.chapter.read_bytes(),
@@ -386,7 +390,7 @@ def provenance(root: Path) -> dict[str, Any]:
     import torch
 
     return {
-        "commit": commit(root, "thermolib", "notebooks/*.md"),
+        "commit": commit(root, "thermolib", "companion", "notebooks/*.md"),
         "versions": versions(*_VERSIONS),
         "machine": f"{os.cpu_count()} cores, {processor()}",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
@@ -450,9 +454,9 @@ def outputs(path: Path) -> list[dict[str, Any]]:
 def claimed(path: Path) -> list[dict[str, Any]]:
     """What each ``Claims`` object of an executed notebook shows."""
     pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs(path)]
-    return [shown for page in pages if (shown := claims.read(page))]
+    return [shown for page in pages if (shown := former.read(page))]
 
 
 def held(path: Path) -> str:
     """How many claims an executed notebook makes, and what became of them."""
-    return claims.summary([row for shown in claimed(path) for row in shown["claims"]])
+    return former.summary([row for shown in claimed(path) for row in shown["claims"]])

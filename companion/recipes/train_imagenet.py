@@ -2,8 +2,8 @@ r"""EfficientNet-B0 on ImageNet as the authors of CoolMomentum trained it, on on
 
 ::
 
-    python -m thermolib.train_imagenet --data FOLDER --preset coolmomentum --out RUN
-    torchrun --nproc-per-node 8 -m thermolib.train_imagenet --data FOLDER --preset coolmomentum --out RUN
+    python -m companion.recipes.train_imagenet --data FOLDER --preset coolmomentum --out RUN
+    torchrun --nproc-per-node 8 -m companion.recipes.train_imagenet --data FOLDER --preset coolmomentum --out RUN
 
 ``FOLDER`` holds ``train`` and ``val``, each with a folder of images for every class. Network, images and RMSprop are
 timm's; the extra ``imagenet`` brings it. Minibatches of 2048 images, over all processes, for 218,948 steps; crops of 8
@@ -41,9 +41,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from companion.evidence.provenance import provenance, write_record
 from thermolib import checks, noise, optim
 from thermolib.checkpoint import Checkpoint
-from thermolib.provenance import provenance, write_record
 
 __all__ = ["IMAGES", "PRESETS", "Settings", "applied", "rate", "train"]
 
@@ -422,7 +422,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     given = Settings()
     parser = argparse.ArgumentParser(
-        prog="python -m thermolib.train_imagenet", description=(__doc__ or "").split("\n")[0], epilog="See the module."
+        prog="python -m companion.recipes.train_imagenet",
+        description=(__doc__ or "").split("\n")[0],
+        epilog="See the module.",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with train and val")
     parser.add_argument(

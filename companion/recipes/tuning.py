@@ -18,7 +18,8 @@ from matplotlib.axes import Axes
 from scipy.stats import qmc
 from torch import Tensor
 
-from thermolib import checks, plots
+from companion import plots
+from thermolib import checks
 from thermolib.integrators import (
     LOL,
     SGD,

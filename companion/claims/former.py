@@ -2,7 +2,7 @@
 
 A chapter collects its claims and shows them in its last cell::
 
-    claims = tl.claims.Claims(paper="partitioned", chapter="langevin_splittings")
+    claims = former.Claims(paper="partitioned", chapter="langevin_splittings")
     claims.number("fig1-accuracy", "BAOAB at temperature 1e-5 reaches 96 %", "Fig. 1", paper=0.96, runs=accuracy)
     claims
 

@@ -1,0 +1,1 @@
+"""What the chapters, batches and the book share; it imports thermolib, never the other way."""

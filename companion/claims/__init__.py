@@ -1,0 +1,1 @@
+"""What the papers state, and the rules by which a chapter judges it."""

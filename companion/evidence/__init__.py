@@ -1,0 +1,1 @@
+"""Experiments, their records, and where these come from."""

@@ -1,0 +1,1 @@
+"""What few chapters share: trainings, landscapes, tuning, batches that grow."""
