@@ -1,1 +1,34 @@
-"""What the papers state, and the rules by which a chapter judges it."""
+"""What the papers state, and the rules by which a chapter judges it.
+
+The rules alone, on numbers, are functions: :func:`number`, :func:`curve`, :func:`order`, :func:`share`,
+:func:`similar`, :func:`exact` and :func:`holds`. A chapter judges the statements of :mod:`companion.claims.statements`
+with :class:`Verdicts`.
+"""
+
+from companion.claims.comparisons import order, share, similar
+from companion.claims.numbers import bootstrap, curve, number
+from companion.claims.verdict import (
+    CONTRADICTED,
+    NOT_RESOLVED,
+    NOT_RUN,
+    REPRODUCED,
+    Verdict,
+    exact,
+    holds,
+)
+
+__all__ = [
+    "CONTRADICTED",
+    "NOT_RESOLVED",
+    "NOT_RUN",
+    "REPRODUCED",
+    "Verdict",
+    "bootstrap",
+    "curve",
+    "exact",
+    "holds",
+    "number",
+    "order",
+    "share",
+    "similar",
+]
