@@ -5,6 +5,7 @@ The rules alone, on numbers, are functions: :func:`number`, :func:`curve`, :func
 with :class:`Verdicts`.
 """
 
+from companion.claims.chapter import Verdicts
 from companion.claims.comparisons import order, share, similar
 from companion.claims.numbers import bootstrap, curve, number
 from companion.claims.verdict import (
@@ -23,6 +24,7 @@ __all__ = [
     "NOT_RUN",
     "REPRODUCED",
     "Verdict",
+    "Verdicts",
     "bootstrap",
     "curve",
     "exact",

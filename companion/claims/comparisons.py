@@ -17,9 +17,9 @@ from companion.claims.verdict import (
     Verdict,
     by_draw,
     more,
+    per_run,
     positive,
     runs_to_settle,
-    per_run,
 )
 
 __all__ = ["order", "share", "similar"]

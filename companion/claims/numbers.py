@@ -19,9 +19,9 @@ from companion.claims.verdict import (
     by_draw,
     finite,
     more,
+    per_run,
     positive,
     runs_to_settle,
-    per_run,
 )
 
 __all__ = ["bootstrap", "curve", "number"]

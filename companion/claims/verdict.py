@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 __all__ = ["CONTRADICTED", "NOT_RESOLVED", "NOT_RUN", "REPRODUCED", "Verdict", "by_draw", "exact", "finite", "holds"]
-__all__ += ["more", "positive", "per_run", "runs_to_settle"]
+__all__ += ["more", "per_run", "positive", "runs_to_settle"]
 
 REPRODUCED, CONTRADICTED, NOT_RESOLVED = "reproduced", "contradicted", "not resolved"
 NOT_RUN = "not run at the paper's scale"

@@ -1,1 +1,6 @@
 """Experiments, their records, and where these come from."""
+
+from companion.evidence.experiment import Difference, Evidence, Experiment, Slice, experiment
+from companion.evidence.records import Record
+
+__all__ = ["Difference", "Evidence", "Experiment", "Record", "Slice", "experiment"]

@@ -1,0 +1,239 @@
+"""The statements that one chapter decides, judged and shown as a table."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from companion.claims import comparisons, numbers, verdict
+from companion.claims.statements import Statement, statements
+from companion.claims.verdict import NOT_RUN, Verdict
+
+if TYPE_CHECKING:
+    from companion.evidence import Evidence
+
+__all__ = ["Row", "Verdicts", "badge", "read", "table"]
+
+#: The key of the metadata of a cell's output under which the rows lie.
+KEY = "companion"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One statement with its verdict, as the book reads it from the output of a chapter."""
+
+    id: str
+    paper: str
+    says: str
+    where: str
+    printed: str
+    ours: str
+    verdict: str
+    detail: str = ""
+    scale: str = ""
+    command: str = ""
+    cost: str = ""
+    figure: str = ""
+    yours: bool = False
+    variants: list[dict[str, str]] = field(default_factory=list)
+
+
+class Verdicts:
+    """The verdicts of a chapter on the statements that the papers' files give it.
+
+    Parameters
+    ----------
+    chapter : the stem of the chapter's file.
+
+    Each method judges the statement of an ``id`` with the rule of the same name in :mod:`companion.claims`, which gets
+    the paper's value, margin and runs from the file. ``of`` is the evidence that it rests on: where its parameters fall
+    short of what the statement ``needs``, nothing is judged ("not run at the paper's scale"); where it is a reader's,
+    the row says "your run". :meth:`variant` folds another setting under a statement.
+
+    Raises
+    ------
+    ValueError : a chapter that decides no statement; a statement that is not this chapter's, is judged twice or by
+        another rule than its own; when shown, a statement of the chapter that was not judged.
+    """
+
+    def __init__(self, chapter: str) -> None:
+        self.chapter = chapter
+        self._listed: dict[str, tuple[str, Statement]] = {one.id: (key, one) for key, one in statements(chapter)}
+        if not self._listed:
+            raise ValueError(f"no paper's file has a statement that the chapter {chapter!r} decides")
+        self._rows: dict[str, Row] = {}
+        self._variants: dict[str, list[dict[str, str]]] = {}
+
+    def number(self, id: str, ours: Any, *, of: Evidence, draws: Any = None, spread: float | None = None) -> str:
+        """Judge a number of the paper; ``ours`` has one value a run."""
+        one = self._statement(id, "number")
+        return self._judge(one, of, lambda: self._number(one, ours, draws, spread))
+
+    def curve(self, id: str, ours: Any, statistic: Callable[[Any], float], *, of: Evidence) -> str:
+        """Judge a number of the paper that is a statistic of a mean curve; ``ours`` has one curve a run."""
+        one = self._statement(id, "number")
+        given: dict[str, Any] = {"paper": one.paper, "margin": one.margin, "digits": one.digits}
+        return self._judge(one, of, lambda: numbers.curve(ours, statistic, paper_runs=one.runs, **given))
+
+    def order(
+        self, id: str, larger: Any, smaller: Any, *, of: Evidence, paired: bool = False, draws: Any = None
+    ) -> str:
+        """Judge that one mean exceeds another."""
+        one = self._statement(id, "order")
+        return self._judge(one, of, lambda: comparisons.order(larger, smaller, paired, draws))
+
+    def share(self, id: str, successes: float, trials: int, *, of: Evidence, against: float = 0.5) -> str:
+        """Judge that something happens in more than a share of cases."""
+        one = self._statement(id, "share")
+        return self._judge(one, of, lambda: comparisons.share(successes, trials, against))
+
+    def similar(self, id: str, first: Any, second: Any, *, of: Evidence, paired: bool = False) -> str:
+        """Judge that two means are alike within the statement's margin."""
+        one = self._statement(id, "similar")
+        margin = float(one.margin or 0)
+        return self._judge(one, of, lambda: comparisons.similar(first, second, margin=margin, paired=paired))
+
+    def exact(self, id: str, ours: float, *, of: Evidence | None = None) -> str:
+        """Judge a closed form of the paper; the statement's margin is the tolerance."""
+        one = self._statement(id, "exact")
+        given: dict[str, Any] = {"paper": one.paper, "tolerance": one.margin}
+        return self._judge(one, of, lambda: verdict.exact(ours, **given))
+
+    def holds(self, id: str, value: Any, detail: str = "", *, of: Evidence | None = None) -> str:
+        """Judge what has no noise and is true or false."""
+        one = self._statement(id, "holds")
+        return self._judge(one, of, lambda: verdict.holds(value, detail))
+
+    def not_run(self, id: str, *, command: str, cost: str, ours: str = "", detail: str = "") -> str:
+        """Say what runs a statement at the paper's scale and what that costs; ``ours`` is of a smaller run."""
+        if id not in self._listed:
+            raise ValueError(self._unknown(id))
+        one = self._listed[id][1]
+        self._keep(one, Row(**self._head(one), ours=ours, verdict=NOT_RUN, detail=detail, command=command, cost=cost))
+        return NOT_RUN
+
+    def variant(self, id: str, setting: str, ours: Any, detail: str = "") -> None:
+        """Fold a run with another setting under a statement; ``ours`` is text, or one value a run of a number."""
+        if id not in self._listed:
+            raise ValueError(self._unknown(id))
+        one, found = self._listed[id][1], ""
+        if not isinstance(ours, str):
+            if one.rule != "number":
+                raise ValueError(f"{id}: values can only stand for a number; say in words what came out")
+            judged = self._number(one, ours, None, None)
+            ours, found, detail = judged.ours, judged.verdict, detail or judged.detail
+        self._variants.setdefault(id, []).append({"setting": setting, "ours": ours, "verdict": found, "detail": detail})
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows in the order of the papers' files. Raises ValueError where a statement was not judged."""
+        if missing := [id for id in self._listed if id not in self._rows]:
+            raise ValueError(f"{self.chapter} does not judge {', '.join(missing)}, which the papers' files give it")
+        return [Row(**asdict(self._rows[id]) | {"variants": self._variants.get(id, [])}) for id in self._listed]
+
+    @staticmethod
+    def _number(one: Statement, ours: Any, draws: Any, spread: float | None) -> Verdict:
+        given: dict[str, Any] = {"paper": one.paper, "margin": one.margin, "digits": one.digits}
+        return numbers.number(ours, paper_runs=one.runs, draws=draws, spread=spread, **given)
+
+    def _statement(self, id: str, rule: str) -> Statement:
+        if id not in self._listed:
+            raise ValueError(self._unknown(id))
+        one = self._listed[id][1]
+        if one.rule != rule:
+            raise ValueError(f"{id} is judged by the rule {one.rule!r} in its paper's file, not by {rule!r}")
+        return one
+
+    def _unknown(self, id: str) -> str:
+        return f"{id!r} is no statement that {self.chapter} decides; it decides: {', '.join(self._listed)}"
+
+    def _head(self, one: Statement) -> dict[str, Any]:
+        about = {"id": one.id, "paper": self._listed[one.id][0], "says": one.says, "where": one.where}
+        return about | {"printed": one.printed, "scale": one.scale, "figure": one.figure}
+
+    def _judge(self, one: Statement, of: Evidence | None, rule: Callable[[], Verdict]) -> str:
+        judged, yours = rule(), of is not None and of.scale != "record"
+        found, detail, command = judged.verdict, judged.detail, ""
+        if of is not None and (short := _short(one.needs, of.parameters)):
+            found, detail = NOT_RUN, f"with {short}: {judged.verdict}, which is not counted"
+            command = f".venv/bin/companion run notebooks/{self.chapter}"
+        row = Row(
+            **self._head(one), ours=judged.ours, verdict=found, detail=detail, command=command, yours=yours
+        )  # fmt: skip
+        self._keep(one, row)
+        return found
+
+    def _keep(self, one: Statement, row: Row) -> None:
+        if one.id in self._rows:
+            raise ValueError(f"{one.id} is judged twice; fold other settings under it with variant()")
+        self._rows[one.id] = row
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        rows = self.rows
+        data = {"text/html": table(rows), "text/plain": str(self)}
+        return data, {KEY: [asdict(row) for row in rows]}
+
+    def __str__(self) -> str:
+        lines = []
+        for row in self.rows:
+            said = [row.ours, row.detail, f"run it: {row.command} ({row.cost})" if row.cost else row.command]
+            lines.append(f"[{'your run: ' * row.yours}{row.verdict}] {row.says} ({row.where}: {row.printed or 'said'})")
+            lines += [f"    {text}" for text in said if text]
+            lines += [f"    {v['setting']}: {v['ours']} {v['verdict']}".rstrip() for v in row.variants]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _short(needs: Mapping[str, float], parameters: Mapping[str, Any]) -> str:
+    """Which of the parameters fall short of the paper's scale, in words."""
+
+    def size(value: Any) -> float:
+        return float(max(value)) if isinstance(value, list | tuple) else float(value)
+
+    if unknown := sorted(set(needs) - set(parameters)):
+        raise ValueError(f"needs: {unknown[0]!r} is no parameter of the evidence; it has: {', '.join(parameters)}")
+    return ", ".join(f"{k} = {size(parameters[k]):g} of {v:g}" for k, v in needs.items() if size(parameters[k]) < v)
+
+
+def read(outputs: Iterable[Mapping[str, Any]]) -> list[Row] | None:
+    """The rows that the outputs of cells show; None where none shows any."""
+    found = [output["metadata"][KEY] for output in outputs if KEY in output.get("metadata", {})]
+    return [Row(**row) for rows in found for row in rows] if found else None
+
+
+def table(rows: Iterable[Row]) -> str:
+    """The table at the end of a chapter."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Statement", "Paper", "Here", "Verdict"))
+    body = "".join(_html(row) for row in rows)
+    return f'<table class="claims"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def badge(found: str, yours: bool = False) -> str:
+    """A verdict as the book shows it."""
+    words = html.escape(f"your run: {found}" if yours else found)
+    return (
+        f'<span class="verdict {found.split()[0]}{found.split()[1] if found.startswith("not") else ""}">{words}</span>'
+    )
+
+
+def _html(row: Row) -> str:
+    text = {name: html.escape(value) for name, value in asdict(row).items() if isinstance(value, str)}
+    place = text["where"] + (f', <a href="#{text["figure"]}">our figure</a>' if row.figure else "")
+    notes = f"<small>{text['detail']}</small>" if row.detail else ""
+    if row.command:
+        cost = f" ({text['cost']})" if row.cost else ""
+        notes += f"<small>run it: <code>{text['command']}</code>{cost}</small>"
+    if row.variants:
+        lines = "".join(
+            f"<li>{html.escape(v['setting'])}: {html.escape(v['ours'])} {html.escape(v['verdict'])}</li>"
+            for v in row.variants
+        )
+        notes += f"<details><summary>other settings</summary><ul>{lines}</ul></details>"
+    return (
+        f'<tr id="claim-{text["id"]}"><td data-label="Statement">{text["says"]}<small>{place}</small></td>'
+        f'<td data-label="Paper">{text["printed"]}</td><td data-label="Here">{text["ours"]}{notes}</td>'
+        f'<td data-label="Verdict">{badge(row.verdict, row.yours)}</td></tr>'
+    )

@@ -1,0 +1,241 @@
+"""Experiments: one function from parameters to a tidy table, run at three scales.
+
+An experiment stands in a chapter, in a cell tagged ``experiment``::
+
+    @experiment("weights", keys=["method", "run", "step"], pick=["runs"],
+                check={"runs": 2, "steps": 200}, quick={"runs": 4, "steps": 2000})
+    def spirals(runs, steps, seed, *, checkpoints=None):
+        ...
+        return frame
+
+    found = spirals.load(scale, runs=runs, steps=steps, seed=seed)
+
+=========  ==========================================================================================================
+record     the paper's scale: the values of the chapter's cell tagged ``parameters``. A batch makes it, its table lies
+           in ``results/``, and the chapter at rest loads it.
+check      a slice of the record, recomputed in seconds: its rows are rows of the record
+quick      a small version that a reader computes: ``companion run notebooks/weights -p scale=quick``
+=========  ==========================================================================================================
+
+A slice can be compared with its record because noise is a function of seed, replica and step: a few runs of an
+ensemble, computed alone for the first few hundred steps, are the same trajectories, to rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from companion.evidence.records import Record, root
+
+__all__ = ["Difference", "Evidence", "Experiment", "Slice", "experiment"]
+
+RECORD, QUICK = "record", "quick"
+
+
+class Difference(AssertionError):
+    """A row of a recomputed slice that is not in the record, or not the same there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """What was recomputed of a record: rows compared, rows it has, and the largest relative difference."""
+
+    name: str
+    rows: int
+    of: int
+    largest: float
+    rtol: float
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.rows:,} of {self.of:,} rows recomputed, all within {self.rtol:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """The table of an experiment, and where it comes from.
+
+    Attributes
+    ----------
+    frame : the table.
+    scale : ``record``, or ``your run`` where it was computed live with other parameters.
+    parameters : those it was made with.
+    record : the table of the record beside it, also where ``frame`` is a live one; None where there is no record.
+    provenance : of the record; empty for a live table.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    scale: str
+    parameters: dict[str, Any]
+    record: pd.DataFrame | None
+    provenance: dict[str, Any]
+
+    @property
+    def together(self) -> pd.DataFrame:
+        """The record, and the live table below it where there is one; the column ``evidence`` says which."""
+        parts = [self.frame.assign(evidence=self.scale)]
+        if self.scale != RECORD and self.record is not None:
+            parts.insert(0, self.record.assign(evidence=RECORD))
+        return pd.concat(parts, ignore_index=True)
+
+
+class Experiment:
+    """An experiment of a chapter; see the module's text.
+
+    Parameters
+    ----------
+    function : its parameters are names to values that JSON knows; it returns a table. A keyword-only ``checkpoints``
+        is given a folder where it may keep what lets it go on after it was stopped.
+    chapter : the stem of the chapter's file.
+    keys : the columns that identify a row; the others are measured.
+    check, quick : what differs from the record's parameters at these scales.
+    pick : parameters of which an audit chooses values at random: of a list some of its items, of a number n some of
+        0 to n - 1, given as a list.
+    rtol, atol : within which a recomputed row agrees.
+    """
+
+    def __init__(
+        self, function: Callable[..., pd.DataFrame], chapter: str, *, keys: Sequence[str], check: Mapping[str, Any],
+        quick: Mapping[str, Any], pick: Sequence[str] = (), rtol: float = 1e-3, atol: float = 1e-6,
+    ) -> None:  # fmt: skip
+        self.function, self.chapter, self.keys = function, chapter, list(keys)
+        self.check, self.quick, self.pick, self.rtol, self.atol = dict(check), dict(quick), list(pick), rtol, atol
+        found = inspect.signature(function).parameters.values()
+        self.resumes = any(p.name == "checkpoints" and p.kind is p.KEYWORD_ONLY for p in found)
+        self.defaults = {p.name: p.default for p in found if p.kind is not p.KEYWORD_ONLY}
+        for what, given in (("check", check), ("quick", quick), ("pick", dict.fromkeys(pick))):
+            if unknown := sorted(set(given) - set(self.defaults)):
+                raise ValueError(f"{what}={unknown[0]!r} is no parameter of {function.__name__}")
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: Any, **given: Any) -> pd.DataFrame:
+        """The function itself."""
+        return self.function(*args, **given)
+
+    @property
+    def name(self) -> str:
+        return f"{self.chapter}/{self.function.__name__}"
+
+    @property
+    def record(self) -> Record:
+        """The record of this experiment in the project that holds the working directory."""
+        return Record(root(), self.name)
+
+    def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All parameters: what is given, and defaults. Raises ValueError for an unknown name and a missing value."""
+        if unknown := sorted(set(given) - set(self.defaults)):
+            raise ValueError(f"{unknown[0]!r} is no parameter of {self.name}; it has: {', '.join(self.defaults)}")
+        found = self.defaults | dict(given)
+        if missing := [name for name, value in found.items() if value is inspect.Parameter.empty]:
+            raise ValueError(f"{self.name} needs a value for {missing[0]!r}")
+        return json.loads(json.dumps(found))  # as the provenance has them: a tuple is a list there
+
+    def load(self, scale: str = RECORD, **given: Any) -> Evidence:
+        """The record where ``scale`` is "record" and these are its parameters; else computed now.
+
+        With "quick", the parameters are those of the quick scale, except where another value than the record's is
+        given. Raises ValueError for another scale, and where there is no record to load.
+        """
+        if scale not in (RECORD, QUICK):
+            raise ValueError(f"scale={scale!r} is not allowed: it must be 'record' or 'quick'")
+        asked, record = self.parameters(given), self.record
+        if not record.exists() and scale == RECORD:
+            raise ValueError(
+                f"there is no record of {self.name}: companion record {self.name} makes it, -p scale=quick a small one"
+            )
+        kept = record.provenance() if record.exists() else {}
+        of = kept.get("parameters", asked)
+        if scale == QUICK:
+            asked |= {name: value for name, value in self.quick.items() if asked[name] == of.get(name)}
+        frame = record.frame() if kept else None
+        if frame is not None and asked == of:
+            return Evidence(self.name, frame, RECORD, asked, frame, kept)
+        return Evidence(self.name, self.function(**asked), "your run", asked, frame, {})
+
+    def make(self, given: Mapping[str, Any]) -> Record:
+        """Compute the record with these parameters and write it, whole or not at all."""
+        parameters, record = self.parameters(given), self.record
+        with record.making(parameters) as making:
+            extra = {"checkpoints": making.folder} if self.resumes else {}
+            making.write(self.function(**parameters, **extra))
+        return record
+
+    def recompute(self, changes: Mapping[str, Any] | None = None) -> Slice:
+        """Recompute a slice of the record, ``check`` if not said otherwise.
+
+        Raises Difference where a row is not in the record, or differs by more than ``atol + rtol * |record|``.
+        """
+        kept = self.record
+        frame, parameters = kept.frame(), kept.provenance()["parameters"]
+        part = self.function(**(parameters | dict(self.check if changes is None else changes)))
+        return self.compare(part, frame)
+
+    def compare(self, part: pd.DataFrame, whole: pd.DataFrame) -> Slice:
+        """A table against the record that has its rows; raises as :meth:`recompute`."""
+        if not len(part):
+            raise Difference(f"{self.name}: the slice has no rows")
+        measured = [name for name in part.columns if name not in self.keys]
+        if missing := [name for name in part.columns if name not in whole.columns]:
+            raise Difference(f"{self.name}: the record has no column {missing[0]!r}")
+        both = part.merge(whole, on=self.keys, suffixes=("", "|"), how="left", indicator=True, validate="1:1")
+        if lost := int((both["_merge"] != "both").sum()):
+            raise Difference(f"{self.name}: {lost} of {len(part)} recomputed rows are not in the record")
+        largest = 0.0
+        for name in measured:
+            now, then = (both[column].to_numpy(float) for column in (name, f"{name}|"))
+            apart = np.where(np.isnan(now) & np.isnan(then), 0.0, np.abs(now - then))
+            apart = np.where(now == then, 0.0, apart)  # infinities of one sign
+            if not (apart <= self.atol + self.rtol * np.abs(then)).all():
+                worst = int(np.argmax(np.where(np.isnan(apart), math.inf, apart)))
+                where = ", ".join(f"{key} = {both[key][worst]}" for key in self.keys)
+                raise Difference(f"{self.name}, {where}: {name} is {now[worst]:.6g}, the record has {then[worst]:.6g}")
+            largest = max(largest, float((apart / (np.abs(then) + self.atol)).max()))
+        return Slice(self.name, len(part), len(whole), largest, self.rtol)
+
+    def slice_at_random(self, share: float, seed: int) -> dict[str, Any]:
+        """The changes that make a slice of randomly chosen runs, of a share of them, at least one of each ``pick``."""
+        generator, parameters = np.random.default_rng(seed), self.record.provenance()["parameters"]
+        changes = dict(self.check)
+        for name in self.pick:
+            there = parameters[name]
+            items = list(range(there)) if isinstance(there, int) else list(there)
+            count = max(1, round(share * len(items)))
+            chosen = sorted(generator.choice(len(items), count, replace=False).tolist())
+            changes[name] = [items[i] for i in chosen]
+        return changes
+
+
+def experiment(chapter: str, **about: Any) -> Callable[[Callable[..., pd.DataFrame]], Experiment]:
+    """Make a function an :class:`Experiment` of a chapter; ``about`` is what that takes."""
+    return lambda function: Experiment(function, chapter, **about)
+
+
+def of_chapter(md: Path) -> dict[str, tuple[Experiment, dict[str, Any]]]:
+    """The experiments of a chapter, each with the record's parameters: name to both.
+
+    Runs the cells tagged ``parameters``, ``setup`` and ``experiment``, and no others.
+    """
+    import jupytext
+
+    space: dict[str, Any] = {"__name__": f"chapter_{md.stem}"}
+    given: dict[str, Any] = {}
+    for number, cell in enumerate(jupytext.read(md).cells):
+        tags = set(cell.metadata.get("tags", []))
+        if cell.cell_type == "code" and tags & {"parameters", "setup", "experiment"}:
+            exec(compile(cell.source, f"{md.name}, cell {number}", "exec"), space)
+            if "parameters" in tags:
+                given = {name: value for name, value in space.items() if not name.startswith("__")}
+    found = {one.function.__name__: one for one in space.values() if isinstance(one, Experiment)}
+    return {
+        name: (one, one.parameters({k: v for k, v in given.items() if k in one.defaults}))
+        for name, one in found.items()
+    }
