@@ -100,15 +100,18 @@ class Experiment:
     check, quick : what differs from the record's parameters at these scales.
     pick : parameters of which an audit chooses values at random: of a list some of its items, of a number n some of
         0 to n - 1, given as a list.
-    rtol, atol : within which a recomputed row agrees.
+    rtol : within which a recomputed row agrees.
+    atol : by column, for counts and shares, where one point more or less is a step; 1e-6 for other columns.
     """
 
     def __init__(
         self, function: Callable[..., pd.DataFrame], chapter: str, *, keys: Sequence[str], check: Mapping[str, Any],
-        quick: Mapping[str, Any], pick: Sequence[str] = (), rtol: float = 1e-3, atol: float = 1e-6,
+        quick: Mapping[str, Any], pick: Sequence[str] = (), rtol: float = 1e-3,
+        atol: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         self.function, self.chapter, self.keys = function, chapter, list(keys)
-        self.check, self.quick, self.pick, self.rtol, self.atol = dict(check), dict(quick), list(pick), rtol, atol
+        self.check, self.quick, self.pick = dict(check), dict(quick), list(pick)
+        self.rtol, self.atol = rtol, dict(atol or {})
         found = inspect.signature(function).parameters.values()
         self.resumes = any(p.name == "checkpoints" and p.kind is p.KEYWORD_ONLY for p in found)
         self.defaults = {p.name: p.default for p in found if p.kind is not p.KEYWORD_ONLY}
@@ -194,11 +197,12 @@ class Experiment:
             now, then = (both[column].to_numpy(float) for column in (name, f"{name}|"))
             apart = np.where(np.isnan(now) & np.isnan(then), 0.0, np.abs(now - then))
             apart = np.where(now == then, 0.0, apart)  # infinities of one sign
-            if not (apart <= self.atol + self.rtol * np.abs(then)).all():
+            slack = self.atol.get(name, 1e-6)
+            if not (apart <= slack + self.rtol * np.abs(then)).all():
                 worst = int(np.argmax(np.where(np.isnan(apart), math.inf, apart)))
                 where = ", ".join(f"{key} = {both[key][worst]}" for key in self.keys)
                 raise Difference(f"{self.name}, {where}: {name} is {now[worst]:.6g}, the record has {then[worst]:.6g}")
-            largest = max(largest, float((apart / (np.abs(then) + self.atol)).max()))
+            largest = max(largest, float((apart / (np.abs(then) + slack)).max()))
         return Slice(self.name, len(part), len(whole), largest, self.rtol)
 
     def slice_at_random(self, share: float, seed: int) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""Training that stops to look, early often and later seldom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import thermolib as tl
+
+__all__ = ["EARLY", "looks_until", "train_to"]
+
+#: Steps at which every record is looked at, so that a slice of it can be recomputed in seconds.
+EARLY = (1, 10, 50, 200)
+
+
+def looks_until(steps: int, *also: int) -> list[int]:
+    """The early looks and those in ``also``, up to ``steps``, in order."""
+    return sorted(step for step in {*EARLY, *also} if step <= steps)
+
+
+def train_to(
+    looks: Sequence[int],
+    ensemble: tl.Ensemble,
+    law: Any,
+    data: Any,
+    *,
+    checkpoints: Path | None = None,
+    name: str = "",
+    **given: Any,
+) -> Iterator[tuple[int, tl.History]]:
+    """Train to each of ``looks`` in turn, as one run: yields the step and the history that ends there.
+
+    ``given`` is what :func:`thermolib.train` takes, whose ``every`` is the whole leg unless it is said. With a folder
+    for ``checkpoints``, the legs of this ``name`` go on where they were stopped.
+    """
+    at: int = 0
+    start: Any = ensemble.q
+    for look in looks:
+        keep = {"checkpoint": checkpoints / f"{name}-{look}.pt"} if checkpoints else {}
+        how = {"every": look - at, "progress": False} | given | keep
+        history = tl.train(ensemble, law, data, steps=look - at, start=start, **how)
+        yield look, history
+        at, start = look, history.final
