@@ -5,7 +5,7 @@ The rules alone, on numbers, are functions: :func:`number`, :func:`curve`, :func
 with :class:`Verdicts`.
 """
 
-from companion.claims.chapter import Verdicts
+from companion.claims.chapter import Verdicts, printed
 from companion.claims.comparisons import order, share, similar
 from companion.claims.numbers import bootstrap, curve, number
 from companion.claims.verdict import (
@@ -31,6 +31,7 @@ __all__ = [
     "holds",
     "number",
     "order",
+    "printed",
     "share",
     "similar",
 ]

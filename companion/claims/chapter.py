@@ -14,7 +14,7 @@ from companion.claims.verdict import NOT_RUN, Verdict
 if TYPE_CHECKING:
     from companion.evidence import Evidence
 
-__all__ = ["Row", "Verdicts", "badge", "read", "table"]
+__all__ = ["Row", "Verdicts", "badge", "printed", "read", "table"]
 
 #: The key of the metadata of a cell's output under which the rows lie.
 KEY = "companion"
@@ -65,6 +65,9 @@ class Verdicts:
             raise ValueError(f"no paper's file has a statement that the chapter {chapter!r} decides")
         self._rows: dict[str, Row] = {}
         self._variants: dict[str, list[dict[str, str]]] = {}
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._listed
 
     def number(self, id: str, ours: Any, *, of: Evidence, draws: Any = None, spread: float | None = None) -> str:
         """Judge a number of the paper; ``ours`` has one value a run."""
@@ -185,6 +188,11 @@ class Verdicts:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def printed(chapter: str) -> dict[str, float]:
+    """The numbers that the papers print, of the statements that a chapter decides: id to value."""
+    return {one.id: float(one.paper) for _, one in statements(chapter) if isinstance(one.paper, int | float)}
 
 
 def _short(needs: Mapping[str, float], parameters: Mapping[str, Any]) -> str:

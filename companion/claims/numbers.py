@@ -90,11 +90,16 @@ def curve(
     )  # fmt: skip
 
 
-def bootstrap(runs: Any, statistic: Callable[[np.ndarray], float], *, samples: int = 2000, seed: int = 0) -> np.ndarray:
-    """``statistic`` of the mean over runs ``[runs, ...]``, for means over runs drawn again with replacement."""
+def bootstrap(
+    runs: Any, statistic: Callable[[np.ndarray], float], *, of_mean: bool = True, samples: int = 2000, seed: int = 0
+) -> np.ndarray:
+    """A statistic of runs ``[runs, ...]`` that are drawn again with replacement, once for each of ``samples``.
+
+    It is given the mean over the runs, or, with ``of_mean=False``, the runs themselves.
+    """
     values, generator = np.asarray(runs, dtype=float), np.random.default_rng(seed)
     picked = generator.integers(len(values), size=(samples, len(values)))
-    return np.array([statistic(values[rows].mean(0)) for rows in picked])
+    return np.array([statistic(values[rows].mean(0) if of_mean else values[rows]) for rows in picked])
 
 
 def _number(
