@@ -87,10 +87,10 @@ class Verdicts:
         one = self._statement(id, "order")
         return self._judge(one, of, lambda: comparisons.order(larger, smaller, paired, draws))
 
-    def share(self, id: str, successes: float, trials: int, *, of: Evidence, against: float = 0.5) -> str:
+    def share(self, id: str, successes: float, trials: int, *, of: Evidence) -> str:
         """Judge that something happens in more than a share of cases."""
         one = self._statement(id, "share")
-        return self._judge(one, of, lambda: comparisons.share(successes, trials, against))
+        return self._judge(one, of, lambda: comparisons.share(successes, trials, one.against))
 
     def similar(self, id: str, first: Any, second: Any, *, of: Evidence, paired: bool = False) -> str:
         """Judge that two means are alike within the statement's margin."""

@@ -21,6 +21,7 @@ A file lists every figure and table of its paper, every statement that the book 
         digits: 2                    # decimals that the paper prints
         margin: 0.03                 # how far apart two values are the same to a reader (number, similar, exact)
         because: Why that margin.
+      against: 0.5                 # the share that is to be exceeded (share)
         scale: 10,000 steps, 500 nodes    # the paper's scale, for a reader
         needs: {steps: 10000}        # what the parameters of the record must reach, once there is one
         chapter: weights             # the chapter that decides it
@@ -75,6 +76,7 @@ class Statement:
     runs: float = 1
     digits: int = 2
     margin: float | None = None
+    against: float = 0.5
     because: str = ""
     scale: str = ""
     needs: dict[str, float] = field(default_factory=dict)
