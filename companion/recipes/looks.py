@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,11 @@ def train_to(
     ``given`` is what :func:`thermolib.train` takes, whose ``every`` is the whole leg unless it is said. With a folder
     for ``checkpoints``, the legs of this ``name`` go on where they were stopped.
     """
+    file = re.sub(r"[^\w.=+-]+", "_", name)
     at: int = 0
     start: Any = ensemble.q
     for look in looks:
-        keep = {"checkpoint": checkpoints / f"{name}-{look}.pt"} if checkpoints else {}
+        keep = {"checkpoint": checkpoints / f"{file}-{look}.pt"} if checkpoints else {}
         how = {"every": look - at, "progress": False} | given | keep
         history = tl.train(ensemble, law, data, steps=look - at, start=start, **how)
         yield look, history
