@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import images, large_step, momentum_step, monte_carlo, papers_way, scaling, simmering
 from benchmarks.timing import Row, signed
-from thermolib import compiled
+from thermolib.engine import compiled
 
 ALL = (papers_way, scaling, large_step, momentum_step, images, monte_carlo, simmering)
 RECORD = Path(__file__).parent.parent / "results" / "benchmarks" / "timings.txt"

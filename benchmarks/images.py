@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 import thermolib as tl
 from benchmarks.timing import Row, interleaved, ratio
 from companion.recipes.train_cifar10 import PENALTY, SHIFT, Images, Run, Settings
-from thermolib.datasets import Data, Split
+from thermolib.data import Data, Split
 
 IMAGES, BATCH = 640, 32
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,8 +9,9 @@ from torch import Tensor
 
 import thermolib as tl
 from benchmarks.timing import Row, interleaved, ratio
-from thermolib import compiled, noise
-from thermolib.integrators import State
+from thermolib.dynamics import State
+from thermolib.engine import compiled
+from thermolib.ground import noise
 
 PARAMETERS = 11_000_000
 STEP_SIZE, FRICTION, TEMPERATURE = 0.1, 1.0, 1e-3

@@ -12,11 +12,11 @@ from torch.utils import _pytree as pytree
 
 import thermolib as tl
 from benchmarks.timing import Row, interleaved, ratio
-from thermolib.compiled import compile_step
-from thermolib.ensemble import Batch
-from thermolib.noise import Key, key
-from thermolib.replay import trace_step
-from thermolib.workers import keep_memory
+from thermolib.engine.compiled import compile_step
+from thermolib.engine.replay import trace_step
+from thermolib.engine.workers import keep_memory
+from thermolib.ground.noise import Key, key
+from thermolib.nets.ensemble import Batch
 
 DEPTH, WIDTH, REPLICAS, POINTS = 64, 4, 10, 1000
 RUNS = 20  # of each depth in Fig. 6

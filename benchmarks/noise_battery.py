@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import signed
-from thermolib import noise
+from thermolib.ground import noise
 
 COORDINATES = ("seed", "replica", "step", "draw", "index")
 SEEDS, REPLICAS, STEPS, DRAWS, INDICES = 4, 16, 16, 4, 64

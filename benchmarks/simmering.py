@@ -13,8 +13,9 @@ from torch import Tensor
 import thermolib as tl
 from benchmarks.large_step import PARAMETERS, Given
 from benchmarks.timing import Row, interleaved, ratio
-from thermolib import compiled, noise
-from thermolib.integrators import ChainState
+from thermolib.dynamics import ChainState
+from thermolib.engine import compiled
+from thermolib.ground import noise
 
 SEEDS, POINTS, SIZES = 36, 112, (2, 100, 50, 50, 3)
 STEP_SIZE, TEMPERATURE = 0.001, 0.002

@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 import thermolib as tl
-from thermolib import compiled
+from thermolib.engine import compiled
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import thermolib as tl
-from thermolib import noise
-from thermolib.integrators.adaptive_langevin import AdaptiveState
+from thermolib.dynamics.adaptive_langevin import AdaptiveState
+from thermolib.ground import noise
 
 Z = 5.0
 T, SIGMA, COUPLING, H, N, R = 0.5, 0.6, 0.05, 0.05, 20, 400
@@ -115,7 +115,7 @@ def test_without_coupling_to_the_energy_it_is_langevin():
     state = AdaptiveState(q, p, torch.full((8, 1), gamma, dtype=torch.float64))
     langevin = tl.Langevin("BAOAB", 0.1, gamma, temperature)
     a = tl.simulate(harmonic, adaptive, state, 100, every=100).final.q
-    b = tl.simulate(harmonic, langevin, tl.integrators.State(q, p), 100, every=100).final.q
+    b = tl.simulate(harmonic, langevin, tl.dynamics.State(q, p), 100, every=100).final.q
     torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 

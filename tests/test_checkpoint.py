@@ -1,6 +1,5 @@
 """Checkpoints: a run that is killed and started again ends as the run that never was; other files are refused."""
 
-import importlib
 import io
 import multiprocessing
 import os
@@ -19,7 +18,8 @@ import torch
 from small import BAOAB, runs, train
 
 import thermolib as tl
-from thermolib.checkpoint import Checkpoint, fingerprint
+from thermolib.engine import loop
+from thermolib.engine.checkpoint import Checkpoint, fingerprint
 
 forks = pytest.mark.skipif(
     sys.platform != "linux", reason="runs are forked here, and their processes looked up in /proc, as on Linux"
@@ -242,7 +242,7 @@ def test_records_never_run_ahead_of_the_state(tmp_path, monkeypatch):
     kwargs = {"steps": 12, "every": 4, "checkpoint": tmp_path / "run", "checkpoint_seconds": 0.0}
     whole = train(runs(100), steps=12, every=4)
     with monkeypatch.context() as patch:
-        patch.setattr(importlib.import_module("thermolib.simulate"), "run_all", out_of_step)
+        patch.setattr(loop, "run_all", out_of_step)
         with pytest.raises(RuntimeError, match="the power is off"):
             train(runs(100), **kwargs)
     resumed = train(runs(100), **kwargs)

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 import thermolib as tl
 from companion.recipes import train_cifar10
 from companion.recipes.train_cifar10 import Images, Network, Run, Settings
-from thermolib import downloads
-from thermolib.datasets import Data, Split
+from thermolib.data import Data, Split, registry
 
 Z = 5.0
 TINY = {"images": 70, "tests": 20, "width": 2, "pixels": 8, "batch": 16, "epochs": 4}
@@ -67,7 +66,7 @@ def test_the_archive_is_read_as_its_format_says(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz is not the published file"):
         tl.datasets.cifar10()
     known = hashlib.sha256(archive.read_bytes()).hexdigest()
-    monkeypatch.setitem(downloads.CIFAR10.sha256, archive.name, known)
+    monkeypatch.setitem(registry.CIFAR10.sha256, archive.name, known)
     train, test = tl.datasets.cifar10()
     records = np.concatenate([files[f"data_batch_{i}.bin"] for i in (1, 2, 3, 4, 5)])
     assert train.y.tolist() == records[:, 0].tolist() and test.y.tolist() == files["test_batch.bin"][:, 0].tolist()
@@ -79,16 +78,16 @@ def test_sprites_that_are_incomplete_or_wrong_are_refused(tmp_path, monkeypatch)
     monkeypatch.setenv("THERMOLIB_DATA", str(tmp_path))
     content = b"a sprite"
     known = {"train_00.webp": hashlib.sha256(content).hexdigest(), "labels.npz": "0" * 64}
-    sprites = downloads.Published("Sprites", "cifar10", (), known)
-    assert downloads.own(sprites) == {}
+    sprites = registry.Published("Sprites", "cifar10", (), known)
+    assert registry.own(sprites) == {}
     file = tmp_path / "cifar10" / "train_00.webp"
     file.parent.mkdir()
     file.write_bytes(content)
     with pytest.raises(FileNotFoundError, match=r"lacks labels\.npz; put it there, or remove train_00\.webp"):
-        downloads.own(sprites)
+        registry.own(sprites)
     file.write_bytes(content[:-1])
     with pytest.raises(ValueError, match=r"train_00\.webp is not the published file: its 7 bytes"):
-        downloads.own(sprites)
+        registry.own(sprites)
 
 
 def test_resnet20_has_the_numbers_of_the_papers_network():

@@ -1,6 +1,5 @@
 """Compilation: where it happens, how often, and what happens where it cannot."""
 
-import importlib
 import logging
 import math
 import os
@@ -13,9 +12,7 @@ import torch
 from small import BAOAB, needs_compiler, runs, train
 
 import thermolib as tl
-from thermolib import compiled
-
-simulate = importlib.import_module("thermolib.simulate")  # thermolib.simulate is the function of that name
+from thermolib.engine import compiled, loop
 
 
 def langevin(step_size, friction=1.0, temperature=1e-3):
@@ -68,7 +65,7 @@ def test_a_potential_with_other_constants_is_another_potential():
 
 def test_without_a_compiler_the_same_numbers_and_one_warning(monkeypatch):
     expected = train(runs(3), steps=12).final.q
-    monkeypatch.setattr(simulate, "SHORT", 1)
+    monkeypatch.setattr(loop, "SHORT", 1)
     monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
     compiled.possible.cache_clear()
     try:
@@ -93,7 +90,7 @@ def test_without_pythons_headers_steps_run_eagerly(monkeypatch, tmp_path):
 
 
 def test_a_short_run_is_eager_and_says_so_once(caplog):
-    simulate._tell_short.cache_clear()
+    loop._tell_short.cache_clear()
     with caplog.at_level(logging.INFO, logger="thermolib"), warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         histories = [train(runs(3), steps=5, compile="auto") for _ in range(2)]
@@ -105,7 +102,7 @@ def test_a_short_run_is_eager_and_says_so_once(caplog):
 
 @needs_compiler
 def test_a_long_run_is_compiled(monkeypatch):
-    monkeypatch.setattr(simulate, "SHORT", 20)
+    monkeypatch.setattr(loop, "SHORT", 20)
     assert train(runs(3), steps=20, compile="auto").compiled
     assert not train(runs(3), steps=19, compile="auto").compiled
 
@@ -114,7 +111,7 @@ COMPILE = """
 import sys
 import torch
 from torch._dynamo.utils import counters
-from thermolib.compiled import compile_step
+from thermolib.engine.compiled import compile_step
 threads, constant = int(sys.argv[1]), float(sys.argv[2])
 torch.set_num_threads(threads)
 stiffness, q = torch.full((3,), constant), torch.ones(5, 3)

@@ -10,9 +10,9 @@ import requests
 import torch
 
 import thermolib as tl
-from thermolib import downloads
+from thermolib.data import registry
 
-TINY = downloads.Published("Tiny", "tiny", ("https://a.invalid/", "https://b.invalid/"), {"x.gz": ""})
+TINY = registry.Published("Tiny", "tiny", ("https://a.invalid/", "https://b.invalid/"), {"x.gz": ""})
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setenv("THERMOLIB_DATA", str(tmp_path / "mine"))
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache")
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", offline)
-    published = downloads.Published("Tiny", "tiny", TINY.addresses, {"x.gz": hashlib.sha256(content).hexdigest()})
+    published = registry.Published("Tiny", "tiny", TINY.addresses, {"x.gz": hashlib.sha256(content).hexdigest()})
     file = tmp_path / "mine" / "tiny" / "x.gz"
     file.parent.mkdir(parents=True)
     return published, file, content, asked
@@ -53,7 +53,7 @@ def test_mnist_is_what_it_is():
 def test_the_folder_of_the_reader_comes_first(tiny):
     published, file, content, asked = tiny
     file.write_bytes(content)
-    assert downloads.fetch(published) == {"x.gz": file} and not asked
+    assert registry.fetch(published) == {"x.gz": file} and not asked
 
 
 @pytest.mark.parametrize("wrong", ["truncated", "another"])
@@ -61,14 +61,14 @@ def test_a_file_that_is_not_the_published_one_is_refused(tiny, wrong):
     published, file, content, asked = tiny
     file.write_bytes(content[:-3] if wrong == "truncated" else gzip.compress(b"something else"))
     with pytest.raises(ValueError, match=r"x\.gz is not the published file: its \d+ bytes have the sha256") as error:
-        downloads.fetch(published)
+        registry.fetch(published)
     assert str(file) in str(error.value) and "\n" not in str(error.value) and not asked
 
 
 def test_without_network_it_says_what_to_put_where(tiny):
     published, _, _, asked = tiny
     with pytest.raises(FileNotFoundError, match=r"put x\.gz into \S+/mine/tiny and set THERMOLIB_DATA=") as error:
-        downloads.fetch(published)
+        registry.fetch(published)
     assert "ConnectionError" in str(error.value) and "\n" not in str(error.value)
     assert asked == [address + "x.gz" for address in TINY.addresses]  # every address was tried
 
@@ -79,7 +79,7 @@ def test_without_the_variable_it_names_one(tiny, monkeypatch, value):
     if value is not None:
         monkeypatch.setenv("THERMOLIB_DATA", value)
     with pytest.raises(FileNotFoundError, match="set THERMOLIB_DATA="):
-        downloads.fetch(tiny[0])
+        registry.fetch(tiny[0])
 
 
 def test_the_second_address_serves_when_the_first_sends_another_file(tiny, monkeypatch, tmp_path):
@@ -90,7 +90,7 @@ def test_the_second_address_serves_when_the_first_sends_another_file(tiny, monke
             out.write(content if "b.invalid" in url else b"a page that says no")
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", online)
-    path = downloads.fetch(published)["x.gz"]
+    path = registry.fetch(published)["x.gz"]
     assert path == tmp_path / "cache" / "tiny" / "x.gz" and path.read_bytes() == content
 
 
@@ -100,7 +100,7 @@ def test_a_spoiled_cache_is_fetched_again(tiny, tmp_path):
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"half of it")
     with pytest.raises(FileNotFoundError):
-        downloads.fetch(published)
+        registry.fetch(published)
     assert asked
 
 

@@ -6,7 +6,7 @@ from small import DATA, runs
 from torch.func import functional_call
 
 import thermolib as tl
-from thermolib.ensemble import Batch
+from thermolib.nets.ensemble import Batch
 
 
 def test_a_replica_is_its_number_not_its_row():

@@ -15,8 +15,9 @@ from small import needs_compiler
 
 import thermolib as tl
 from tests.test_words import ALL
-from thermolib import exact, noise
-from thermolib.integrators import Positions, State
+from thermolib import exact
+from thermolib.dynamics import Positions, State
+from thermolib.ground import noise
 
 R, STEPS, Z = 20_000, 25, 5.0
 K, H, G, T = 2.0, 0.7, 0.9, 0.4

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import thermolib as tl
-from thermolib import noise
+from thermolib.ground import noise
 
 Z = 5.0
 
@@ -57,7 +57,7 @@ def test_table_1():
 def test_cooling_laws(cooling):
     """The temperature, proportional to (1 + rho) / (1 - rho), falls as the law says."""
     share = torch.linspace(0, 1, 11, dtype=torch.float64)
-    rho = tl.integrators.momentum.cooled(torch.tensor(0.99, dtype=torch.float64), share, cooling)
+    rho = tl.dynamics.momentum.cooled(torch.tensor(0.99, dtype=torch.float64), share, cooling)
     ratio = (1 + rho) / (1 - rho)
     falling = ratio.log() if cooling == "exponential" else ratio
     torch.testing.assert_close(falling.diff(), (falling[1] - falling[0]).expand(10))
@@ -178,7 +178,7 @@ def test_resumed_in_the_middle_of_the_schedule():
     assert optimizer.momentum(optimizer.param_groups[0]) == 0.0
 
 
-@pytest.mark.parametrize("cooling", tl.integrators.momentum.COOLING)
+@pytest.mark.parametrize("cooling", tl.dynamics.momentum.COOLING)
 def test_an_ensemble_resumed_in_the_middle_of_the_schedule(cooling):
     """Continued from its last state a run ends to the bit where it would have ended; started anew it does not."""
     law = tl.CoolMomentum(lr=0.1, rho0=0.99, steps=torch.tensor([40.0, 20.0]), cooling=cooling)

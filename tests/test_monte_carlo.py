@@ -15,10 +15,13 @@ from torch.utils import _pytree as pytree
 
 import thermolib as tl
 from companion.recipes.progressive import train_progressively
-from thermolib import exact, noise
-from thermolib.ensemble import Batch
-from thermolib.integrators import monte_carlo
-from thermolib.signals import Listener, scale
+from thermolib import exact
+from thermolib.dynamics import monte_carlo
+from thermolib.dynamics.monte_carlo import scale
+from thermolib.engine import compiled
+from thermolib.ground import noise
+from thermolib.nets.ensemble import Batch
+from thermolib.nets.signals import Listener
 
 Z, R = 5.0, 40_000
 G = torch.tensor([1.0, -2.0, 0.5])
@@ -290,10 +293,10 @@ def test_compiled_steps_take_the_same_path_and_values_never_compile_again():
     quick = train(ensemble, law, 60, None, compile=True)
     torch.testing.assert_close(quick.final.q, plain.final.q)
     assert quick.compiled and not plain.compiled
-    before = tl.compiled.compilations()
+    before = compiled.compilations()
     each = torch.tensor([0.01, 0.02, 0.03, 0.04])
     train(ensemble, dataclasses.replace(law, step_size=each, mean_rate=-0.01, patience=5), 60, None, compile=True)
-    assert tl.compiled.compilations() == before
+    assert compiled.compilations() == before
 
 
 def test_a_compiled_tanh_is_pytorchs_and_gone_afterwards():
@@ -301,8 +304,8 @@ def test_a_compiled_tanh_is_pytorchs_and_gone_afterwards():
 
     before = lowering.lowerings[torch.ops.aten.tanh.default]
     x = torch.randn(100)
-    if tl.compiled.possible("cpu"):
-        assert torch.equal(tl.compiled.compile_step(lambda x: [torch.tanh(x)], [x])(x)[0], torch.tanh(x))
+    if compiled.possible("cpu"):
+        assert torch.equal(compiled.compile_step(lambda x: [torch.tanh(x)], [x])(x)[0], torch.tanh(x))
     assert lowering.lowerings[torch.ops.aten.tanh.default] is before
 
 

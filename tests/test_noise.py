@@ -6,7 +6,8 @@ import pytest
 import torch
 from small import needs_compiler
 
-from thermolib import compiled, noise
+from thermolib.engine import compiled
+from thermolib.ground import noise
 
 ONES = 0xFFFFFFFF
 # Known answers of the authors' Random123 library, for ten rounds: counter, key, words.

@@ -13,9 +13,10 @@ import torch
 from small import needs_compiler
 
 import thermolib as tl
-from thermolib import compiled, noise
-from thermolib.integrators.nose_hoover import SUZUKI_YOSHIDA, ChainState, maxwell
-from thermolib.simulate import FunctionPotential
+from thermolib.dynamics.nose_hoover import SUZUKI_YOSHIDA, ChainState, maxwell
+from thermolib.engine import compiled
+from thermolib.engine.simulate import FunctionPotential
+from thermolib.ground import noise
 
 R, Z, T = 2000, 5.0, 0.6
 CURVATURE = torch.tensor([0.5, 1.0, 2.0, 4.0, 7.0], dtype=torch.float64)
@@ -186,7 +187,7 @@ def test_infinite_masses_between_half_steps_of_the_chain_are_velocity_verlet():
     start = equilibrium(CHAIN, 4)
     found = whole(chain, start._replace(vs=torch.zeros_like(start.vs)), anharmonic, 40)
     verlet = tl.Langevin("BAB", step_size=0.05)
-    final = run(verlet, tl.integrators.State(start.q, start.p), anharmonic, 40).final
+    final = run(verlet, tl.dynamics.State(start.q, start.p), anharmonic, 40).final
     expected = verlet.leave(final.state, FunctionPotential(anharmonic), noise.key(0, 4, 40))
     torch.testing.assert_close(found.q, expected.q, rtol=1e-12, atol=1e-12)
 

@@ -100,7 +100,7 @@ RECORDS = {
         quiet={"velocities": "rest"},
     ),
 }
-for cooling in tl.integrators.momentum.COOLING:
+for cooling in tl.dynamics.momentum.COOLING:
     RECORDS[f"CoolMomentum, {cooling}"] = Record(
         tl.optim.CoolMomentum,
         tl.CoolMomentum,
@@ -148,7 +148,7 @@ def test_without_noise_it_is_the_integrator(name):
     ensemble = tl.Ensemble(module, dtype=torch.float64)
     q = vector(module)[None]
     law = record.counterpart(**record.arguments | record.quiet).bind(ensemble.sizes)
-    potential = tl.ensemble.Batch(ensemble, tl.losses.bce, *ensemble.checked(batch(torch.float64)))
+    potential = tl.nets.ensemble.Batch(ensemble, tl.losses.bce, *ensemble.checked(batch(torch.float64)))
     state = law.init(q)
     for step in range(25):
         state = law.step(state, potential, tl.noise.key(0, 1, step))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import thermolib as tl
-from thermolib import noise
+from thermolib.ground import noise
 
 Z = 5.0
 
@@ -98,7 +98,7 @@ def test_adlala_on_one_network_follows_its_two_dynamics(mlp):
     ensemble, data = mlp
     law = tl.AdLaLa(0.1, (1e-2, 1e-3), 0.5, 0.2, 0.1).bind(ensemble.sizes)
     key = noise.key(3, 3, 0)
-    potential = tl.ensemble.Batch(ensemble, tl.losses.bce, *ensemble.checked(data.train))
+    potential = tl.nets.ensemble.Batch(ensemble, tl.losses.bce, *ensemble.checked(data.train))
     state = law.step(law.init(ensemble.q), potential, key)
     force = potential.force(ensemble.q)
     hidden = ensemble.names.index("output.weight")
@@ -149,7 +149,7 @@ def test_groups_of_scattered_parameters(mlp):
     ensemble, data = mlp
     law = tl.Partitioned({"*.bias": tl.SGD(), "*": tl.Langevin("BAOAB", friction=math.inf)}, 0.2)
     hist = tl.train(ensemble, law, data, loss=tl.losses.bce, steps=1, progress=False)
-    force = tl.ensemble.Batch(ensemble, tl.losses.bce, *ensemble.checked(data.train)).force(ensemble.q)
+    force = tl.nets.ensemble.Batch(ensemble, tl.losses.bce, *ensemble.checked(data.train)).force(ensemble.q)
     moved = ensemble.named((hist.final.q - ensemble.q) / force)
     for name in ensemble.names:
         rate = 0.2 if name.endswith("bias") else 0.2**2 / 4  # a word begins with half a kick

@@ -231,10 +231,10 @@ def test_the_coefficient_of_determination():
     assert float(tl.observe.determination(y + 3, y)) == pytest.approx(1 - 36 / 14)
     data = tl.datasets.Splits(torch.zeros(2, 4, 1), torch.stack([y[0], 2 * y[0]]))
     line = tl.Ensemble(torch.nn.Linear(1, 1), 2, init=tl.init.zeros(), device="cpu")
-    state = tl.integrators.Positions(torch.tensor([[0.0, 3.0], [0.0, 3.0]]))
+    state = tl.dynamics.Positions(torch.tensor([[0.0, 3.0], [0.0, 3.0]]))
     found = tl.observe.r_squared(data).bind(line)
     assert found(state).tolist() == pytest.approx([0, 1 - 92 / 56])
-    assert found.of(torch.tensor([1]))(tl.integrators.Positions(state.q[1:])).tolist() == pytest.approx([1 - 92 / 56])
+    assert found.of(torch.tensor([1]))(tl.dynamics.Positions(state.q[1:])).tolist() == pytest.approx([1 - 92 / 56])
 
 
 def test_the_memory_of_a_prediction_does_not_depend_on_the_number_of_samples():

@@ -1,6 +1,5 @@
 """Recorded steps, replayed: the numbers of the step, the ends compiled, nothing read after it was written over."""
 
-import importlib
 import math
 
 import pytest
@@ -8,10 +7,9 @@ import torch
 from small import BAOAB, needs_compiler
 
 import thermolib as tl
-from thermolib.ensemble import Batch
-from thermolib.replay import trace_step
-
-simulate = importlib.import_module("thermolib.simulate")  # thermolib.simulate is the function of that name
+from thermolib.engine import loop
+from thermolib.engine.replay import trace_step
+from thermolib.nets.ensemble import Batch
 
 NETWORKS = {
     "perceptron": (tl.models.mlp((2, 3, 3, 3, 1)), (2,), None),
@@ -38,14 +36,14 @@ def test_a_long_recorded_run_compiles_all_but_the_network(name, law, monkeypatch
         made.append(trace_step(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(simulate, "trace_step", watched)
+    monkeypatch.setattr(loop, "trace_step", watched)
 
     def end(steps):
         given = {"loss": tl.losses.mse, "compile": "trace", "workers": 1, "progress": False}
         return tl.train(ensemble, law, data, batch_size=batch_size, steps=steps, every=12, **given).final
 
     plain = end(12)
-    monkeypatch.setattr(simulate, "LONG", 12)
+    monkeypatch.setattr(loop, "LONG", 12)
     quick = end(12)
     torch.testing.assert_close(quick.q, plain.q)
     assert not torch.equal(plain.q, ensemble.q)

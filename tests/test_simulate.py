@@ -13,7 +13,7 @@ from small import BAOAB, DATA, needs_compiler, runs, train
 from torch.utils._pytree import tree_leaves
 
 import thermolib as tl
-from thermolib import chunks, workers
+from thermolib.engine import chunks, workers
 
 MOMENTS = {"kinetic": tl.observe.kinetic_temperature()}
 WAYS = [pytest.param(False, id="eager"), pytest.param(True, id="compiled", marks=needs_compiler)]
@@ -201,7 +201,7 @@ def test_divergence_in_training_survives_resuming_and_workers():
 @pytest.mark.parametrize("compile", [False, pytest.param(True, marks=needs_compiler)])
 def test_numbers_too_small_to_matter_become_zero_and_the_callers_stay(compile):
     momentum = tl.Momentum(0.1, 0.5)
-    start = tl.integrators.State(torch.ones(2, 1), torch.full((2, 1), 1e-36))
+    start = tl.dynamics.State(torch.ones(2, 1), torch.full((2, 1), 1e-36))
     flat = tl.simulate(lambda q: 0 * q.sum(1), momentum, start, 10, compile=compile)
     assert (flat.final.state.p == 0).all()
     assert torch.full((), 1e-40) * 1 != 0
@@ -276,7 +276,7 @@ def test_runs_inside_a_daemon_process_do_without_workers(monkeypatch):
 def test_freed_memory_is_kept():
     """In a process that has kept it, tensors that come and go cost no more faults of their pages."""
     script = (
-        "import resource, torch\nfrom thermolib.workers import keep_memory\n"
+        "import resource, torch\nfrom thermolib.engine.workers import keep_memory\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(20): torch.ones(16, 1 << 20)\n"

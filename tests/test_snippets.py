@@ -36,7 +36,7 @@ def test_a_snippet_that_fails_would_be_noticed(tmp_path):
 
 def test_each_integrator_has_a_page_that_opens_with_five_lines():
     import thermolib as tl
-    from thermolib.integrators.base import Integrator
+    from thermolib.dynamics.base import Integrator
 
     pages = {path: path.read_text(encoding="utf-8") for path in (ROOT / "book" / "integrators").glob("*.md")}
     for path, text in pages.items():

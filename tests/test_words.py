@@ -3,7 +3,7 @@
 import pytest
 
 import thermolib as tl
-from thermolib.words import Word
+from thermolib.ground.words import Word
 
 #: Every word of A, B and O in which one map at most is written as two halves, by the chain it is a view of.
 CHAINS = {

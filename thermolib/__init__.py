@@ -1,17 +1,8 @@
 """Training neural networks with the physics of heat: integrators, ensembles and the exact answers they must meet."""
 
-from thermolib import (
-    datasets,
-    exact,
-    init,
-    losses,
-    models,
-    noise,
-    observe,
-    optim,
-)
-from thermolib.ensemble import Ensemble
-from thermolib.integrators import (
+from thermolib import data as datasets
+from thermolib import exact, observe, optim
+from thermolib.dynamics import (
     LOL,
     SGD,
     SGLD,
@@ -27,9 +18,14 @@ from thermolib.integrators import (
     NoseHooverChain,
     Partitioned,
 )
-from thermolib.predictions import Prediction, Predictions, Samples
-from thermolib.simulate import Final, History, simulate, train
-from thermolib.words import Word
+from thermolib.engine.history import Final, History
+from thermolib.engine.simulate import simulate
+from thermolib.engine.train import train
+from thermolib.ground import noise
+from thermolib.ground.words import Word
+from thermolib.nets import init, losses, models
+from thermolib.nets.ensemble import Ensemble
+from thermolib.observe.predictions import Prediction, Predictions, Samples
 
 __all__ = [
     "LOL",

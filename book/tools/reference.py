@@ -94,13 +94,17 @@ def reword(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: lis
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: nodes.Element, text: nodes.Element) -> nodes.reference | None:
-    """``Langevin`` and ``thermolib.Langevin`` lead to where the class is shown, which is the module that defines it."""
+    """``Langevin`` and ``thermolib.Langevin`` lead to where the class is shown, which is the module that defines it; so
+    does ``thermolib.losses``, whatever folder holds it."""
     if node["refdomain"] != "py":
         return None
     thing: Any = thermolib
     for part in node["reftarget"].removeprefix("thermolib.").split("."):
         thing = getattr(thing, part, None)
-    name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
+    if isinstance(thing, ModuleType):
+        name = thing.__name__
+    else:
+        name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
     domain = cast(PythonDomain, env.get_domain("py"))
     # A name that the package does not pass on is found where only one module shows it.
     found = domain.find_obj(env, "", "", name, None) or domain.find_obj(env, "", "", node["reftarget"], None, 1)

@@ -275,7 +275,7 @@ def cooling() -> dict[str, Any]:
     ground = {"kind": "line", "x": x, "y": tilt / 2 * x**2 + 1 - np.cos(2 * np.pi * x), "colour": "#777777"}
     at = list(range(0, steps + 1, steps // frames))
     share = torch.tensor(at, dtype=torch.float64) / steps
-    rho = tl.integrators.momentum.cooled(torch.tensor(rho0, dtype=torch.float64), share, "paper").numpy()
+    rho = tl.dynamics.momentum.cooled(torch.tensor(rho0, dtype=torch.float64), share, "paper").numpy()
     low = hottest * (1 - rho0) / (1 + rho0)
     heat = {"CoolMomentum": low * (1 + rho) / (1 - rho), "momentum": np.full(len(at), low * 1.9 / 0.1)}
     panels, share_found = [], {}

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from thermolib.simulate import History
+from thermolib.engine.history import History
 
 __all__ = ["Cost", "Costs", "read"]
 

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from torch import Tensor
 
-from thermolib.datasets import Split
-from thermolib.ensemble import Ensemble
+from thermolib.data import Split
+from thermolib.nets.ensemble import Ensemble
 
 __all__ = ["METHOD_COLOURS", "decision_regions", "mean_curve", "style"]
 

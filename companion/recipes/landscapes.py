@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermolib.datasets import Split
-from thermolib.ensemble import Batch, Ensemble, Loss
+from thermolib.data import Split
+from thermolib.nets.ensemble import Batch, Ensemble, Loss
 
 __all__ = ["barrier", "line", "plane"]
 

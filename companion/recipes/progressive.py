@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from thermolib import checks
-from thermolib.datasets import Data, Split
-from thermolib.ensemble import Ensemble, Loss
-from thermolib.integrators.base import Integrator
+from thermolib.data import Data, Split
+from thermolib.dynamics.base import Integrator
+from thermolib.engine.history import Final
+from thermolib.engine.train import train
+from thermolib.ground import checks
+from thermolib.nets.ensemble import Ensemble, Loss
 from thermolib.observe import accuracy
-from thermolib.simulate import Final, train
 
 __all__ = ["train_progressively"]
 

@@ -32,10 +32,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from companion.evidence.provenance import provenance, write_record
-from thermolib import checks, datasets, noise, optim
-from thermolib.checkpoint import Checkpoint
-from thermolib.datasets import Data, Split
-from thermolib.models import resnet20
+from thermolib import datasets, optim
+from thermolib.data import Data, Split
+from thermolib.engine.checkpoint import Checkpoint
+from thermolib.ground import checks, noise
+from thermolib.nets.models import resnet20
 from thermolib.observe import Thermometer
 
 __all__ = ["RATES", "Images", "Network", "Run", "Settings", "train"]

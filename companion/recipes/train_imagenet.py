@@ -42,8 +42,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from companion.evidence.provenance import provenance, write_record
-from thermolib import checks, noise, optim
-from thermolib.checkpoint import Checkpoint
+from thermolib import optim
+from thermolib.engine.checkpoint import Checkpoint
+from thermolib.ground import checks, noise
 
 __all__ = ["IMAGES", "PRESETS", "Settings", "applied", "rate", "train"]
 

@@ -19,8 +19,7 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from companion import plots
-from thermolib import checks
-from thermolib.integrators import (
+from thermolib.dynamics import (
     LOL,
     SGD,
     SGLD,
@@ -32,7 +31,8 @@ from thermolib.integrators import (
     Momentum,
     NoseHooverChain,
 )
-from thermolib.integrators.base import Integrator, Value
+from thermolib.dynamics.base import Integrator, Value
+from thermolib.ground import checks
 
 __all__ = ["GRADIENT", "METHODS", "Method", "Record", "best", "calibration_error", "panels", "repeated", "trials"]
 

@@ -1,0 +1,88 @@
+"""What a run leaves: a tidy table, and the state from which it can be continued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from thermolib.engine.chunks import Chunk, Job
+
+__all__ = ["Final", "History"]
+
+
+@dataclass
+class Final:
+    """The last state of a run, from which it can be continued: pass it as ``start``.
+
+    ``state`` is the integrator's, in the middle of its word, at the point where it asks for the next force; ``step``
+    counts the steps made; ``diverged`` holds for each replica the step at which it became non-finite, or -1.
+    """
+
+    state: Any
+    step: int
+    diverged: Tensor
+
+    @property
+    def q(self) -> Tensor:
+        """The positions, ``[R, P]``."""
+        return self.state.q
+
+
+@dataclass
+class History:
+    """What a run recorded.
+
+    ``frame`` is a tidy table: one row per observed step and replica, with the columns ``step``, ``replica``, the
+    hyperparameters, one column per observation, and ``diverged``, the step at which the replica became non-finite
+    (missing where it did not). A replica that diverged keeps its last finite state. ``final`` is the last state,
+    ``compiled`` says how the steps ran, ``seconds`` how long, ``replica_steps`` how many there were: the steps that
+    this run made (not those it found in a checkpoint), times the replicas that made them. ``method`` is the
+    integrator's name.
+    """
+
+    frame: pd.DataFrame
+    final: Final
+    compiled: bool
+    seconds: float
+    replica_steps: int = 0
+    method: str = ""
+
+    @property
+    def last(self) -> pd.DataFrame:
+        """The rows of the last step."""
+        return self.frame[self.frame["step"] == self.frame["step"].max()]
+
+
+def join(job: Job, chunks: dict[int, Chunk]) -> Final:
+    """The chunks as one state again, without the copies that filled up the last one."""
+    parts = [chunks[number] for number in sorted(chunks)]
+    state = pytree.tree_map(lambda *rows: torch.cat(rows)[: job.replicas], *(part.state for part in parts))
+    return Final(state, job.end, torch.cat([part.diverged for part in parts])[: job.replicas])
+
+
+def table(job: Job, records: dict[int, list], final: Final) -> pd.DataFrame:
+    """The records of all chunks as a tidy table, ordered by step and replica."""
+    steps = [step for step, _ in records[0]]
+    columns: dict[str, Any] = {
+        "step": np.repeat(steps, job.replicas),
+        "replica": np.tile(job.key.replica[:, 0].cpu().numpy(), len(steps)),
+    }
+    for name, values in job.columns.items():
+        # by way of text: 0.1 in float32 is 0.1 in the table, not 0.10000000149
+        columns[name] = np.tile(values[:, 0].cpu().numpy().astype(str).astype(float), len(steps))
+    for name in job.observe:
+        rows = [torch.cat([records[n][i][1][name] for n in sorted(records)]) for i in range(len(steps))]
+        columns[name] = torch.cat(rows).numpy()
+    diverged = final.diverged.cpu().numpy()
+    column = pd.array(np.where(diverged < 0, 0, diverged), dtype="Int64")
+    column[diverged < 0] = pd.NA
+    columns["diverged"] = np.tile(column, len(steps))
+    frame = pd.DataFrame(columns)
+    frame["diverged"] = frame["diverged"].astype("Int64")
+    return frame

@@ -1,0 +1,154 @@
+"""Runs of an integrator on an ensemble of networks and its data."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from thermolib.data import Data, Split, Splits
+from thermolib.dynamics.base import Integrator
+from thermolib.engine.chunks import Job, Source
+from thermolib.engine.history import History
+from thermolib.engine.loop import positions, run
+from thermolib.ground import checks, noise
+from thermolib.nets.ensemble import Batch, Ensemble, Loss
+
+__all__ = ["Collector", "train"]
+
+#: Networks with fewer parameters than this run one chunk per thread; larger ones use all threads for one chunk.
+SMALL = 1 << 15
+
+
+class Collector(Protocol):
+    """What gathers samples along a run: as :class:`thermolib.Predictions` and :class:`thermolib.Samples` do.
+
+    It is asked ``every`` steps, but for the first ``after`` of them.
+    """
+
+    after: int
+    every: int
+
+    def read(self, ensemble: Ensemble, q: Tensor, rows: Tensor, /) -> Tensor:
+        """A sample of the replicas ``rows`` at positions ``q``, ``[R, P]``."""
+
+    def add(self, sample: Tensor, step: int, part: int, /) -> None:
+        """Keep a sample, of a step and of the replicas of a chunk."""
+
+
+def train(
+    ensemble: Ensemble,
+    integrator: Integrator,
+    data: Data | Split | Splits,
+    *,
+    loss: Loss,
+    steps: int,
+    batch_size: int | None = None,
+    every: int | None = None,
+    observe: Mapping[str, Any] | None = None,
+    collect: Collector | None = None,
+    start: Any = None,
+    compile: bool | str = "auto",
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    workers: int | None = None,
+    progress: bool = True,
+) -> History:
+    r"""Train all replicas of an ensemble: the potential is the loss of the current minibatch.
+
+    Each replica goes through the training set in a random order of its own, drawn anew for every epoch, in
+    consecutive minibatches; points that do not fill a last one sit out that epoch. On a CPU, small networks run in
+    chunks of a fixed number of replicas, each chunk on one thread, the chunks side by side on the workers. Where the
+    data are :class:`thermolib.datasets.Splits`, each replica has a training set of its own.
+
+    Parameters
+    ----------
+    ensemble : the networks; its seed is the seed of the run.
+    integrator : any of :mod:`thermolib.dynamics`.
+    data : a training and a test set, or a training set alone.
+    loss : of :mod:`thermolib.losses`, or a function of the output of one network and the targets.
+    steps : how many minibatches.
+    batch_size : points per minibatch; the whole set if not given.
+    every : steps between observations, a hundredth of the run if not given.
+    observe : name to function of the state, or to an observation of :mod:`thermolib.observe`.
+    collect : what gathers samples along the run, at the points where the force is taken:
+        :class:`thermolib.Predictions` or :class:`thermolib.Samples`.
+    start : positions ``[R, P]``, a state, or the ``final`` of an earlier run; the ensemble's ``q`` if not given.
+    compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
+        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes; in long
+        runs with the noise compiled.
+    checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
+    workers : processes side by side, as many as torch has threads if not given.
+    progress : show a bar on terminals and in notebooks.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError : a batch larger than the data, NaN in the data, hyperparameters of another number of replicas, a
+        checkpoint of another run.
+    """
+    steps = checks.integer("steps", steps, 0)
+    part = ensemble.checked(data.train if isinstance(data, Data) else data)
+    own = isinstance(part, Splits)
+    rows = part.x.shape[own]
+    if collect is not None and checkpoint is not None:
+        raise ValueError("collect and checkpoint are not allowed together: samples are not part of a checkpoint")
+    if batch_size is None:
+        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y, own=own), tuple(part), own=2 * own)
+    else:
+        batch = checks.integer("batch_size", batch_size, 1)
+        if batch > rows:
+            raise ValueError(f"batch_size={batch} is larger than the data: it must be at most {rows}")
+        period = rows // batch
+        within = torch.arange(batch, device=ensemble.device)
+
+        def minibatch(step: Tensor, order: Tensor, x: Tensor, y: Tensor, within: Tensor) -> Batch:
+            points = order.index_select(1, step % period * batch + within)
+            chosen = (torch.arange(len(points), device=points.device)[:, None], points) if own else points
+            return Batch(ensemble, loss, x[chosen], y[chosen], own=True)
+
+        source = Source(minibatch, (*part, within), rows, period, own=2 * own)
+    key = noise.key(ensemble.seed, ensemble.replicas, device=ensemble.device)
+    bound = {name: o.bind(ensemble) if hasattr(o, "bind") else o for name, o in (observe or {}).items()}
+    small = ensemble.device.type == "cpu" and ensemble.parameters < SMALL
+    chunk = min(len(ensemble), _chunk(ensemble.parameters)) if small else len(ensemble)
+    job = Job(
+        integrator.bind(ensemble.sizes),
+        source,
+        key,
+        steps,
+        max(1, steps // 100) if every is None else every,
+        bound,
+        chunk,
+        what=f"{ensemble.module} {getattr(loss, '__qualname__', '')}",
+        collect=None if collect is None else _Reader(collect, ensemble),
+    )
+    threads = torch.get_num_threads()
+    workers = checks.integer("workers", threads if workers is None else workers, 1)
+    begin = ensemble.q if start is None else start
+    if positions(begin, integrator).shape[1] != ensemble.parameters:
+        raise ValueError(
+            f"start has {positions(begin, integrator).shape[1]} parameters: it must have {ensemble.parameters}"
+        )
+    return run(job, begin, compile, checkpoint, checkpoint_seconds, progress, 1 if small else threads, workers)
+
+
+class _Reader:
+    """A collector and the ensemble that it reads."""
+
+    def __init__(self, collect: Collector, ensemble: Ensemble) -> None:
+        self.after, self.every, self.add = collect.after, collect.every, collect.add
+        self.read = functools.partial(collect.read, ensemble)
+
+
+def _chunk(parameters: int) -> int:
+    """Replicas per chunk: a power of two that keeps a step's tensors in the cache of one core."""
+    return 2 ** min(6, max(4, round(math.log2((1 << 14) / parameters))))

@@ -1,0 +1,1 @@
+"""What everything rests on: refusals of bad input, noise as a function, words."""

@@ -1,0 +1,1 @@
+"""Networks: many copies as one tensor, initial values, losses, the papers' networks."""

@@ -1,0 +1,217 @@
+"""R copies of a network as one tensor ``[R, P]``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from thermolib.data import Split, Splits
+from thermolib.ground import checks, noise
+from thermolib.nets import init
+from thermolib.nets.models import Recurrent
+from thermolib.nets.signals import Listener
+
+__all__ = ["Batch", "Ensemble"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+_RECURRENT = (Recurrent, nn.RNNBase, nn.RNNCellBase)
+_NORMALISATIONS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+
+
+class Ensemble:
+    """Replicas of a module: parameters as rows of one tensor, predictions and losses for all of them at once.
+
+    Parameters
+    ----------
+    module : any ``nn.Module``. It is copied and serves as a template: buffers are shared by all replicas.
+    replicas : how many, or the numbers of the replicas. A replica's number is its place in the noise, so that
+        ``replicas=[7]`` is the eighth row of ``replicas=8``.
+    init : an initialiser of :mod:`thermolib.init`. If not given, PyTorch's default for linear layers and convolutions,
+        for recurrent layers, whose parameters are all uniform within one over the root of the number of hidden
+        neurons, and for normalisations, which begin with scales of one and shifts of zero.
+    seed : of initial parameters and of the noise and minibatches in training, 0 to 2**32 - 1.
+    device : the GPU if there is one and none is named.
+    dtype : of the parameters.
+
+    Attributes: ``q`` the initial parameters ``[R, P]``, ``names`` and ``shapes`` of the module's parameters.
+
+    Raises
+    ------
+    ValueError : no replicas, a module without parameters, a seed out of range, a device that is not there.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        replicas: int | Sequence[int] = 1,
+        init: init.Initialiser | None = None,
+        seed: int = 0,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.device = checks.device(device)
+        self.dtype = dtype
+        self.seed = seed
+        if not isinstance(replicas, (Sequence, Tensor)) or isinstance(replicas, str):
+            replicas = range(checks.integer("replicas", replicas, 1))
+        if not len(replicas):
+            raise ValueError("replicas=[] is not allowed: there must be at least one")
+        self.replicas = torch.tensor(list(replicas), dtype=torch.int64, device=self.device)
+        self.module = copy.deepcopy(module).to(self.device, dtype)
+        for parameter in self.module.parameters():
+            parameter.requires_grad_(False)
+        named = dict(self.module.named_parameters())
+        if not named:
+            raise ValueError(f"module={type(module).__name__} is not allowed: it has no parameters")
+        self.names = tuple(named)
+        self.shapes = tuple(tuple(p.shape) for p in named.values())
+        self._sizes = [p.numel() for p in named.values()]
+        self.q = self._initial(init)
+
+    def __len__(self) -> int:
+        return len(self.replicas)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of one replica."""
+        return sum(self._sizes)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of elements of each parameter tensor, by name, in the order of the columns."""
+        return dict(zip(self.names, self._sizes, strict=True))
+
+    def __repr__(self) -> str:
+        kind = type(self.module).__name__
+        return f"Ensemble({kind}, replicas={len(self)}, parameters={self.parameters}, device={self.device})"
+
+    def _initial(self, initialiser: init.Initialiser | None) -> Tensor:
+        key = noise.key(self.seed, self.replicas, device=self.device)
+        fans, constants = {}, {}
+        for prefix, module in self.module.named_modules():
+            if initialiser is None and isinstance(module, _NORMALISATIONS):
+                for name, _ in module.named_parameters(prefix=prefix, recurse=False):
+                    constants[name] = float(name.endswith("weight"))
+            if isinstance(module, _RECURRENT):  # all of their parameters start alike
+                hidden = module.hidden if isinstance(module, Recurrent) else module.hidden_size
+                for name, _ in module.named_parameters(prefix=prefix, recurse=False):
+                    fans[name] = int(hidden)
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, nn.Parameter) and weight.ndim > 1:
+                for name, _ in module.named_parameters(prefix=prefix, recurse=False):
+                    fans[name] = weight[0].numel()
+        initialiser = initialiser or init.uniform_fan_in()
+        rows = []
+        for number, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True)):
+            if name in constants:
+                row = torch.full(shape, constants[name], dtype=self.dtype, device=self.device)
+                rows.append(row.reshape(1, -1).expand(len(self), -1))
+                continue
+
+            def draw(kind: str, number: int = number) -> init.Draw:
+                def numbers(size: tuple[int, ...]) -> Tensor:
+                    drawn = getattr(key, kind)(noise.INIT + number, torch.Size(size).numel(), self.dtype)
+                    return drawn.reshape(len(self), *size)
+
+                return numbers
+
+            fan_in = fans.get(name, torch.Size(shape).numel())
+            rows.append(initialiser(name, shape, fan_in, draw("normal"), draw("uniform")).reshape(len(self), -1))
+        return torch.cat(rows, 1)
+
+    def named(self, q: Tensor) -> dict[str, Tensor]:
+        """The parameters by name, as views: ``[R, P]`` to ``[R, *shape]`` each, or ``[P]`` to ``[*shape]``."""
+        parts = q.split(self._sizes, dim=-1)
+        return {n: x.reshape(*q.shape[:-1], *s) for n, x, s in zip(self.names, parts, self.shapes, strict=True)}
+
+    def single(self, q: Tensor, x: Tensor) -> Tensor:
+        """The output of one network with parameters ``[P]`` for the inputs ``[B, ...]``."""
+        return functional_call(self.module, self.named(q), (x,))
+
+    def predict(self, x: Tensor, q: Tensor | None = None, own: bool = False) -> Tensor:
+        """The outputs of all replicas for shared inputs: ``[B, ...]`` to ``[R, B, ...]``, without gradients.
+
+        With ``own``, each replica has inputs of its own, ``[R, B, ...]``.
+        """
+        with torch.no_grad():
+            x = x.to(self.device, self.dtype if x.is_floating_point() else None)
+            return vmap(self.single, in_dims=(0, 0 if own else None))(self.q if q is None else q.to(self.device), x)
+
+    def potential(self, loss: Loss, data: Split | Splits) -> Callable[[Tensor], Tensor]:
+        """The loss on a whole data set as a function ``[R, P] -> [R]``."""
+        data = self.checked(data)
+        return Batch(self, loss, data.x, data.y, own=isinstance(data, Splits)).loss
+
+    def checked(self, data: Any) -> Any:
+        """The data on the ensemble's device and in its type; ValueError where it does not fit or is not finite."""
+        if not isinstance(data, tuple) or len(data) != 2:
+            raise ValueError(f"data={type(data).__name__} is not allowed: it must be a Split of inputs and targets")
+        kind = Splits if isinstance(data, Splits) else Split
+        data = kind(*(torch.as_tensor(t) for t in data)).to(self.device, self.dtype)
+        if isinstance(data, Splits) and not len(data.x) == len(data.y) == len(self):
+            raise ValueError(f"data has {len(data.x)} splits for {len(self)} replicas: there must be one for each")
+        if len(data.x) != len(data.y) or not len(data.x):
+            raise ValueError(f"data has {len(data.x)} inputs and {len(data.y)} targets: as many of each, at least one")
+        for name, tensor in zip(("inputs", "targets"), data, strict=True):
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                bad = int((~tensor.isfinite()).reshape(len(tensor), -1).any(1).sum())
+                raise ValueError(f"data has {bad} {name} that are NaN or infinite: all must be finite numbers")
+        return data
+
+
+class Batch:
+    r"""The loss on a batch, as integrators see it, and its force.
+
+    .. math:: q \mapsto L(f(x;\, q),\, y), \qquad G(q) = -\nabla L
+
+    for each row of ``q``, ``[R, P]``: ``loss`` returns ``[R]``, ``force`` ``[R, P]``. The attribute ``fixed``
+    is true where all replicas have the same data.
+
+    Parameters
+    ----------
+    ensemble : the networks.
+    loss : of the output of one network and the targets, one number.
+    x, y : inputs ``[B, ...]`` and targets ``[B]`` or ``[B, ...]`` of all replicas, on the ensemble's device; with
+        ``own``, ``[R, B, ...]`` and ``[R, B]`` or ``[R, B, ...]``. They are not checked; see :meth:`Ensemble.checked`.
+    own : whether each replica has data of its own.
+
+    Raises
+    ------
+    ValueError : when it is evaluated, a loss that is not one number.
+    """
+
+    def __init__(self, ensemble: Ensemble, loss: Loss, x: Tensor, y: Tensor, own: bool = False) -> None:
+        self.fixed = not own
+        self._ensemble = ensemble
+        self._dims = (0, 0, 0) if own else (0, None, None)
+        self._x, self._y = x, y
+
+        def one(q: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            value = loss(ensemble.single(q, x), y)
+            if value.ndim:
+                raise ValueError(f"loss returned the shape {tuple(value.shape)}: it must return one number")
+            return value
+
+        self._one = one
+
+    def loss(self, q: Tensor) -> Tensor:
+        return vmap(self._one, self._dims)(q, self._x, self._y)
+
+    def loss_and_signals(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss ``[R]``, and the mean squares of the signals that feed each parameter tensor ``[R, T]``."""
+        listener = Listener(self._ensemble.module)
+
+        def both(q: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            with listener:
+                value = self._one(q, x, y)
+            return value, listener.mean_squares(self._ensemble.names)
+
+        return vmap(both, self._dims)(q, self._x, self._y)
+
+    def force(self, q: Tensor) -> Tensor:
+        return -vmap(grad(self._one), self._dims)(q, self._x, self._y)

@@ -1,0 +1,33 @@
+"""What can be read off a run: accuracies, losses, thermometers, predictions.
+
+An observation is a function of the state that returns one number per replica. The state is seen at the end of a whole
+step, that is, of the word as it was written: ``BAOAB`` shows the positions where the force is taken, ``BAOA`` the
+momenta as they are around O. Each thermometer says what that means for it.
+"""
+
+from thermolib.observe.networks import accuracy, determination, loss, r_squared
+from thermolib.observe.predictions import Prediction, Predictions, Samples
+from thermolib.observe.thermometers import (
+    Thermometer,
+    configurational_temperature,
+    extended_energy,
+    kinetic_temperature,
+    momentum_temperature,
+    virial_temperature,
+)
+
+__all__ = [
+    "Prediction",
+    "Predictions",
+    "Samples",
+    "Thermometer",
+    "accuracy",
+    "configurational_temperature",
+    "determination",
+    "extended_energy",
+    "kinetic_temperature",
+    "loss",
+    "momentum_temperature",
+    "r_squared",
+    "virial_temperature",
+]
