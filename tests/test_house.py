@@ -24,7 +24,7 @@ TOO_LONG = {
     "companion/runs/batch.py",
 }
 #: Lines of code of the library, without blank lines, comments and docstrings: at most. It is to come down to 3500.
-CODE = 9999
+CODE = 3862
 
 
 def files(package: Path) -> list[Path]:
@@ -97,9 +97,7 @@ def code_lines(path: Path) -> int:
     text = path.read_text(encoding="utf-8")
     prose: set[int] = set()
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node
-        ):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
             prose |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
     nothing = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
     lines: set[int] = set()
