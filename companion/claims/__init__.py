@@ -1,8 +1,7 @@
 """What the papers state, and the rules by which a chapter judges it.
 
-The rules alone, on numbers, are functions: :func:`number`, :func:`curve`, :func:`order`, :func:`share`,
-:func:`similar`, :func:`exact` and :func:`holds`. A chapter judges the statements of :mod:`companion.claims.statements`
-with :class:`Verdicts`.
+The rules alone, on numbers, are functions of this package (``number``, ``curve``, ``order``, ``share``, ``similar``,
+``exact``, ``holds``). A chapter judges the statements of :mod:`companion.claims.statements` with ``Verdicts``.
 """
 
 from companion.claims.chapter import Verdicts, printed

@@ -14,7 +14,7 @@ from companion.claims.verdict import NOT_RUN, Verdict
 if TYPE_CHECKING:
     from companion.evidence import Evidence
 
-__all__ = ["Row", "Verdicts", "badge", "printed", "read", "table"]
+__all__ = ["Row", "Verdicts", "badge", "folded", "printed", "read", "table"]
 
 #: The key of the metadata of a cell's output under which the rows lie.
 KEY = "companion"
@@ -216,32 +216,34 @@ def table(rows: Iterable[Row]) -> str:
     """The table at the end of a chapter."""
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Statement", "Paper", "Here", "Verdict"))
     body = "".join(_html(row) for row in rows)
-    return f'<table class="claims"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<table class="claims verdicts"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def badge(found: str, yours: bool = False) -> str:
     """A verdict as the book shows it."""
+    kind = "-".join(found.split()[: 2 if found.startswith("not") else 1])
     words = html.escape(f"your run: {found}" if yours else found)
-    return (
-        f'<span class="verdict {found.split()[0]}{found.split()[1] if found.startswith("not") else ""}">{words}</span>'
+    return f'<span class="verdict {kind}">{words}</span>'
+
+
+def folded(row: Row) -> str:
+    """Why the verdict is what it is, how to run what was not, and other settings, folded."""
+    notes = f"<p>{html.escape(row.detail)}</p>" if row.detail else ""
+    if row.command:
+        cost = f" ({html.escape(row.cost)})" if row.cost else ""
+        notes += f"<p>run it: <code>{html.escape(row.command)}</code>{cost}</p>"
+    lines = "".join(
+        f"<li>{html.escape(' '.join((v['setting'] + ':', v['ours'], v['verdict'])))}</li>" for v in row.variants
     )
+    notes += f"<p>other settings:</p><ul>{lines}</ul>" if lines else ""
+    return f"<details><summary>why</summary>{notes}</details>" if notes else ""
 
 
 def _html(row: Row) -> str:
     text = {name: html.escape(value) for name, value in asdict(row).items() if isinstance(value, str)}
     place = text["where"] + (f', <a href="#{text["figure"]}">our figure</a>' if row.figure else "")
-    notes = f"<small>{text['detail']}</small>" if row.detail else ""
-    if row.command:
-        cost = f" ({text['cost']})" if row.cost else ""
-        notes += f"<small>run it: <code>{text['command']}</code>{cost}</small>"
-    if row.variants:
-        lines = "".join(
-            f"<li>{html.escape(v['setting'])}: {html.escape(v['ours'])} {html.escape(v['verdict'])}</li>"
-            for v in row.variants
-        )
-        notes += f"<details><summary>other settings</summary><ul>{lines}</ul></details>"
     return (
-        f'<tr id="claim-{text["id"]}"><td data-label="Statement">{text["says"]}<small>{place}</small></td>'
-        f'<td data-label="Paper">{text["printed"]}</td><td data-label="Here">{text["ours"]}{notes}</td>'
-        f'<td data-label="Verdict">{badge(row.verdict, row.yours)}</td></tr>'
+        f'<tr id="claim-{text["id"]}"><td data-label="Statement">{text["says"]} <small>{place}</small></td>'
+        f'<td data-label="Paper">{text["printed"]}</td><td data-label="Here">{text["ours"]}</td>'
+        f'<td data-label="Verdict">{badge(row.verdict, row.yours)}{folded(row)}</td></tr>'
     )

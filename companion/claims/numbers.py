@@ -121,12 +121,13 @@ def _number(
     if distance > margin and distance > far * math.hypot(theirs, error):
         apart = f"{distance:.{digits + 1}f} from the paper's value, where {margin:g} would be the same"
         return Verdict(CONTRADICTED, what, interval, apart)
+    whose = "a single run of the paper" if paper_runs == 1 else f"the paper's mean of {paper_runs:g} runs"
     if distance <= margin and theirs > margin:
-        why = f"a single run of the paper scatters by {theirs:.2g}, more than the margin of {margin:g}"
+        why = f"{whose} scatters by {theirs:.2g}, more than the margin of {margin:g}"
         return Verdict(NOT_RESOLVED, what, interval, why)
     settles = runs_to_settle(n, lambda k: _decides(distance, single, k, allowed, margin, paper_runs))
     if distance > margin and settles is None:
-        why = f"a single run of the paper scatters by {theirs:.2g}, which may explain the distance of {distance:.2g}"
+        why = f"{whose} scatters by {theirs:.2g}, which may explain the distance of {distance:.2g}"
         return Verdict(NOT_RESOLVED, what, interval, why)
     return Verdict(NOT_RESOLVED, what, interval, more(settles, "runs"), settles)
 

@@ -198,11 +198,12 @@ class Experiment:
             apart = np.where(np.isnan(now) & np.isnan(then), 0.0, np.abs(now - then))
             apart = np.where(now == then, 0.0, apart)  # infinities of one sign
             slack = self.atol.get(name, 1e-6)
-            if not (apart <= slack + self.rtol * np.abs(then)).all():
+            bound = slack + self.rtol * np.abs(np.nan_to_num(then))
+            if not (apart <= bound).all():
                 worst = int(np.argmax(np.where(np.isnan(apart), math.inf, apart)))
                 where = ", ".join(f"{key} = {both[key][worst]}" for key in self.keys)
                 raise Difference(f"{self.name}, {where}: {name} is {now[worst]:.6g}, the record has {then[worst]:.6g}")
-            largest = max(largest, float((apart / (np.abs(then) + slack)).max()))
+            largest = max(largest, float((apart / (np.abs(np.nan_to_num(then)) + slack)).max()))
         return Slice(self.name, len(part), len(whole), largest, self.rtol)
 
     def slice_at_random(self, share: float, seed: int) -> dict[str, Any]:
