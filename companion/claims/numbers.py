@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from companion.claims.verdict import (
     CONTRADICTED,
@@ -21,10 +21,27 @@ from companion.claims.verdict import (
     more,
     per_run,
     positive,
+    quantile,
     runs_to_settle,
 )
 
 __all__ = ["bootstrap", "curve", "number"]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Our mean, its standard error, and the standard deviation of a single run, from n independent runs or draws."""
+
+    mean: float
+    error: float
+    single: float
+    n: int
+    known: bool = False  # whether the standard deviation is known from elsewhere
+
+    def within(self, level: float, n: int, besides: float = 0.0) -> float:
+        """Half of the interval from n runs or draws that scatter as these do; ``besides`` is another error."""
+        error = math.hypot(self.error * math.sqrt(self.n / n), besides)
+        return quantile(level, math.inf if self.known else n - 1) * error
 
 
 def number(
@@ -47,23 +64,21 @@ def number(
     margin : how far apart two values may be for a reader to call them the same.
     draws : which draw of the data each run has, where several runs share one: the error is then that over draws, and
         the spread of a single run has both components.
-    spread : standard deviation of a single run from elsewhere, where one run of ours is all there can be.
+    spread : standard deviation of a single run, known from elsewhere, where one run of ours is all there can be.
 
     Raises
     ------
-    ValueError : values that are not finite numbers, a margin that is not above zero, fewer than one run.
+    ValueError : values that are not finite numbers, a margin that is not above zero, fewer than one run of the paper.
     """
-    values, paper, margin = per_run("ours", ours), finite("paper", paper), positive("margin", margin)
-    if not paper_runs >= 1:
-        raise ValueError(f"paper_runs={paper_runs} is not allowed: it must be at least 1, or math.inf for a law")
+    values = per_run("ours", ours)
+    found = _components(values, draws)
     if spread is not None:
-        return _single(values, paper, margin, positive("spread", spread), digits)
-    mean, error, single, n = _components(values, draws)
-    what = f"{_shown(mean, error, digits)} ({len(values)} runs{'' if draws is None else f' of {n} draws'})"
-    if n < 2:
-        detail = "one run of ours says nothing about how runs scatter"
-        return Verdict(NOT_RESOLVED, f"{mean:.{digits}f} (1 run)", (-math.inf, math.inf), detail)
-    return _number(mean, error, single, n, what, paper, margin, paper_runs, digits)
+        single = positive("spread", spread)
+        found = _Found(found.mean, single / math.sqrt(found.n), single, found.n, known=True)
+    many = f"{len(values)} run{'s' * (len(values) > 1)}"
+    if draws is not None:
+        many += f" of {found.n} draw{'s' * (found.n > 1)}"
+    return _judge(found, many, paper, margin, paper_runs, digits, "runs" if draws is None else "draws")
 
 
 def curve(
@@ -78,16 +93,15 @@ def curve(
     curves = np.asarray(ours, dtype=float)
     if curves.ndim < 2 or len(curves) < 2:
         raise ValueError(f"ours has the shape {curves.shape}: it must hold one curve a run, of two runs or more")
+    if np.isnan(curves).any():
+        raise ValueError("ours holds values that are not numbers: decide how diverged runs count")
     value, again = float(statistic(curves.mean(0))), bootstrap(curves, statistic, seed=seed)
+    n, many = len(curves), f"mean curve of {len(curves)} runs"
     if not (math.isfinite(value) and np.isfinite(again).all()):
         lost = f"{np.isfinite(again).mean():.0%} of the resampled means reach it"
-        return Verdict(NOT_RESOLVED, f"{value:.{digits}f} ({len(curves)} runs)", (-math.inf, math.inf), lost)
-    n, error = len(curves), float(again.std())
-    what = f"{_shown(value, error, digits)} (mean curve of {n} runs)"
-    return _number(
-        value, error, error * math.sqrt(n), n, what, finite("paper", paper), positive("margin", margin), paper_runs,
-        digits,
-    )  # fmt: skip
+        return Verdict(NOT_RESOLVED, f"{value:.{max(digits, 0)}f} ({many})", (-math.inf, math.inf), lost)
+    single = float(again.std()) * n / math.sqrt(n - 1)  # a bootstrap's variance is (n-1)/n of what it should be
+    return _judge(_Found(value, single / math.sqrt(n), single, n), many, paper, margin, paper_runs, digits)
 
 
 def bootstrap(
@@ -102,67 +116,59 @@ def bootstrap(
     return np.array([statistic(values[rows].mean(0) if of_mean else values[rows]) for rows in picked])
 
 
-def _number(
-    mean: float, error: float, single: float, n: int, what: str, paper: float, margin: float, paper_runs: float,
-    digits: int,
-) -> Verdict:  # fmt: skip
-    near, far = (float(stats.t.ppf(1 - level / 2, n - 1)) for level in (LEVEL, DECIDING))
-    distance, allowed = abs(paper - mean), margin + 0.5 * 10.0**-digits
-    theirs, half = single / math.sqrt(paper_runs), near * error
+def _judge(
+    found: _Found, many: str, paper: float, margin: float, paper_runs: float, digits: int, unit: str = "runs"
+) -> Verdict:
+    paper, margin = finite("paper", paper), positive("margin", margin)
+    if not paper_runs >= 1:
+        raise ValueError(f"paper_runs={paper_runs} is not allowed: it must be at least 1, or math.inf for a law")
+    n, places = found.n, max(digits, 0)
+    if n < 2 and not found.known:
+        detail = f"one {unit[:-1]} of ours says nothing about how {unit} scatter"
+        return Verdict(NOT_RESOLVED, f"{found.mean:.{places}f} ({many})", (-math.inf, math.inf), detail)
+    distance, allowed = abs(paper - found.mean), margin + 0.5 * 10.0**-digits
+    theirs = found.single / math.sqrt(paper_runs)
 
-    def scatter(runs: float) -> float:
-        return math.sqrt(1 / paper_runs + 1 / runs)
+    def supported(k: int) -> bool:
+        return theirs <= margin and distance + found.within(LEVEL, k) <= allowed
 
-    interval = (mean - half, mean + half)
-    reach = allowed - half
-    accepted = f"means from {paper - reach:.{digits + 1}f} to {paper + reach:.{digits + 1}f} would have been accepted"
-    if distance + half <= allowed and theirs <= margin:
-        return Verdict(REPRODUCED, what, interval, accepted)
-    if distance > margin and distance > far * math.hypot(theirs, error):
-        apart = f"{distance:.{digits + 1}f} from the paper's value, where {margin:g} would be the same"
-        return Verdict(CONTRADICTED, what, interval, apart)
+    def excluded(k: int) -> bool:
+        return distance > margin and distance > found.within(DECIDING, k, besides=theirs)
+
+    half = found.within(LEVEL, n)
+    what, interval = f"{_shown(found.mean, half, places)} ({many})", (found.mean - half, found.mean + half)
+    known = f"; single runs scatter by {found.single:.2g}, as is known from elsewhere" if found.known else ""
+    if supported(n):
+        reach = allowed - half
+        detail = f"means from {paper - reach:.{places + 1}f} to {paper + reach:.{places + 1}f} would have been accepted"
+        return Verdict(REPRODUCED, what, interval, detail + known)
+    if excluded(n):
+        detail = f"{distance:.{places + 1}f} from the paper's value, where {margin:g} would be the same"
+        return Verdict(CONTRADICTED, what, interval, detail + known)
+    settles = runs_to_settle(n, lambda k: supported(k) or excluded(k))
     whose = "a single run of the paper" if paper_runs == 1 else f"the paper's mean of {paper_runs:g} runs"
-    if distance <= margin and theirs > margin:
-        why = f"{whose} scatters by {theirs:.2g}, more than the margin of {margin:g}"
-        return Verdict(NOT_RESOLVED, what, interval, why)
-    settles = runs_to_settle(n, lambda k: _decides(distance, single, k, allowed, margin, paper_runs))
-    if distance > margin and settles is None:
-        why = f"{whose} scatters by {theirs:.2g}, which may explain the distance of {distance:.2g}"
-        return Verdict(NOT_RESOLVED, what, interval, why)
-    return Verdict(NOT_RESOLVED, what, interval, more(settles, "runs"), settles)
+    if settles is None and theirs > margin and distance <= allowed:
+        detail = f"{whose} scatters by {theirs:.2g}, more than the margin of {margin:g}"
+    elif settles is None:
+        detail = f"{whose} scatters by {theirs:.2g}, which may explain the distance of {distance:.2g}"
+    else:
+        detail = more(settles, unit)
+    return Verdict(NOT_RESOLVED, what, interval, detail + known, settles)
 
 
-def _decides(distance: float, single: float, n: int, allowed: float, margin: float, paper_runs: float) -> bool:
-    error = single / math.sqrt(n)
-    if distance + stats.t.ppf(1 - LEVEL / 2, n - 1) * error <= allowed:
-        return True
-    return distance > max(margin, stats.t.ppf(1 - DECIDING / 2, n - 1) * math.hypot(single / paper_runs**0.5, error))
-
-
-def _single(values: np.ndarray, paper: float, margin: float, spread: float, digits: int) -> Verdict:
-    """One run of ours, where its cost allows no second; how single runs scatter is known from elsewhere."""
-    mean = float(values.mean())
-    distance, what = abs(paper - mean), f"{mean:.{digits}f} ({len(values)} run{'s' * (len(values) > 1)})"
-    interval = (mean - 3 * spread, mean + 3 * spread)
-    detail = f"single runs scatter by {spread:.2g} (standard deviation, from elsewhere)"
-    if distance <= margin + 0.5 * 10.0**-digits and spread <= margin:
-        return Verdict(REPRODUCED, what, interval, detail)
-    if distance > margin + 3 * spread:
-        return Verdict(CONTRADICTED, what, interval, detail)
-    return Verdict(NOT_RESOLVED, what, interval, detail)
-
-
-def _components(values: np.ndarray, draws: Any) -> tuple[float, float, float, int]:
-    """Mean, its standard error, the standard deviation of a single run, and the number of independent values."""
+def _components(values: np.ndarray, draws: Any) -> _Found:
     if draws is None:
         deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        return float(values.mean()), deviation / math.sqrt(len(values)), deviation, len(values)
-    means, within, runs = by_draw(values, draws)
-    n, over = len(means), float(means.var(ddof=1)) if len(means) > 1 else 0.0
-    between = max(0.0, over - within / runs)
-    return float(means.mean()), math.sqrt(over / n), math.sqrt(between + within), n
+        return _Found(float(values.mean()), deviation / math.sqrt(len(values)), deviation, len(values))
+    groups = by_draw(values, draws)
+    n, freedom = len(groups), len(values) - len(groups)
+    means = np.array([group.mean() for group in groups])
+    over = float(means.var(ddof=1)) if n > 1 else 0.0
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / freedom if freedom else 0.0
+    between = max(0.0, over - within * sum(1 / len(group) for group in groups) / n)
+    return _Found(float(means.mean()), math.sqrt(over / n), math.sqrt(between + within), n)
 
 
-def _shown(mean: float, error: float, digits: int) -> str:
-    places = max(digits, min(1 - math.floor(math.log10(error)), 7)) if error > 0 else digits
-    return f"{mean:.{places}f} ± {error:.{places}f}"
+def _shown(mean: float, half: float, places: int) -> str:
+    places = max(places, min(1 - math.floor(math.log10(half)), 7)) if half > 0 else places
+    return f"{mean:.{places}f} ± {half:.{places}f}"

@@ -8,8 +8,10 @@ where it can do neither. Intervals are two-sided t intervals; "reproduced" is te
               single run, :math:`n` and :math:`n_p` the runs of ours and of the paper:
               reproduced if :math:`d + t_{.95}\,s/\sqrt n \le` margin + half a unit of the paper's last digit and
               :math:`s/\sqrt{n_p} \le` margin; contradicted if :math:`d >` margin and
-              :math:`d > t_{.997}\,s\sqrt{1/n_p + 1/n}`.
-``order``     One mean above another: Welch's t, or the paired t, at the two-sided level .003.
+              :math:`d > t_{.997}\,s\sqrt{1/n_p + 1/n}`. Where :math:`s` is known from elsewhere, :math:`t` is that of
+              infinitely many degrees of freedom, and one run may decide.
+``order``     One mean above another: Welch's t, or the paired t, at the two-sided level .003; ranks where runs diverge
+              or do not scatter.
 ``share``     Successes among trials against a share: the exact binomial interval at the same level.
 ``similar``   Two means within a margin of each other (two one-sided tests): reproduced if the interval of their
               difference lies inside the margin, contradicted if it lies outside at the level .003.
@@ -28,9 +30,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 __all__ = ["CONTRADICTED", "NOT_RESOLVED", "NOT_RUN", "REPRODUCED", "Verdict", "by_draw", "exact", "finite", "holds"]
-__all__ += ["more", "per_run", "positive", "runs_to_settle"]
+__all__ += ["more", "per_run", "positive", "quantile", "runs_to_settle"]
 
 REPRODUCED, CONTRADICTED, NOT_RESOLVED = "reproduced", "contradicted", "not resolved"
 NOT_RUN = "not run at the paper's scale"
@@ -44,7 +47,7 @@ class Verdict:
     Attributes
     ----------
     verdict : ``reproduced``, ``contradicted`` or ``not resolved``.
-    ours : our value in words, with its interval and the number of runs.
+    ours : our value in words, ``mean ± half of its 95 % interval``, with the number of runs.
     interval : the interval that decided: of our mean (``number``), of the difference (``order``, ``similar``: the
         second mean taken from the first) or of the share.
     detail : why, in one sentence: the interval that would have been accepted, the size of an effect.
@@ -74,22 +77,24 @@ def holds(value: Any, detail: str = "") -> Verdict:
     return Verdict(found, "yes" if value else "no", (float(value), float(value)), detail)
 
 
-def by_draw(values: np.ndarray, draws: Any) -> tuple[np.ndarray, float, float]:
-    """The mean of each draw, the variance within draws, and the runs of a draw (their harmonic mean)."""
+def by_draw(values: np.ndarray, draws: Any) -> list[np.ndarray]:
+    """The runs of each draw."""
     labels = np.asarray(draws)
     if labels.shape != values.shape:
         raise ValueError(f"draws has the shape {labels.shape}: it must say one draw for each of {len(values)} runs")
-    groups = [values[labels == label] for label in np.unique(labels)]
-    freedom = len(values) - len(groups)
-    within = sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / freedom if freedom else 0.0
-    return np.array([g.mean() for g in groups]), within, len(groups) / sum(1 / len(g) for g in groups)
+    return [values[labels == label] for label in np.unique(labels)]
+
+
+def quantile(level: float, freedom: float) -> float:
+    """How many standard errors the two-sided interval reaches to either side; infinite freedom is the normal law."""
+    return float(special.stdtrit(freedom, 1 - level / 2))
 
 
 def runs_to_settle(n: int, decides: Callable[[int], Any]) -> int | None:
-    """The smallest number of runs that would decide if they scatter as these do; None beyond a million."""
+    """The smallest number above n that would decide if runs scatter as these do; None beyond a million."""
     if not decides(1_000_000):
         return None
-    low, high = n, 1_000_000
+    low, high = n + 1, 1_000_000
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if decides(middle) else (middle + 1, high)
