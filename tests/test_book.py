@@ -3,15 +3,36 @@
 import itertools
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from book.tools import again, chapters, reproduction, scoreboard
-from companion.claims import former
+from book.tools import again, board, chapters, reproduction, scoreboard
+from companion.claims import chapter
+from companion.claims.statements import PAPERS, load
+from companion.evidence import Record
+from companion.evidence.records import all_records
 from companion.runs import batch
+
+#: A chapter with one experiment.
+NOTEBOOK = nbformat.writes(
+    nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("runs = 20", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell(
+                "from companion.evidence import experiment\n"
+                "@experiment('one', keys=['run'], check={'runs': 2}, quick={'runs': 3})\n"
+                "def walk(runs):\n    ...",
+                metadata={"tags": ["experiment"]},
+            ),
+        ]
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,25 +123,99 @@ def test_the_record_shows_every_chapter_and_every_verdict_at_its_scale(html, pag
     }
     recorded = list(reproduction.recorded(chapters.ROOT / "results"))
     assert len(recorded) > 100
-    for name, chapter, claim in recorded:
-        if (chapter, claim["id"]) not in asked:  # of a value of a parameter that the chapter does not have
+    for name, stem, claim in recorded:
+        if (stem, claim["id"]) not in asked:  # of a value of a parameter that the chapter does not have
             continue
-        assert f"{claim['verdict']} ({name})" in shown[f"../notebooks/{chapter}.html#claim-{claim['id']}"]
+        assert f"{claim['verdict']} ({name})" in shown[f"../notebooks/{stem}.html#claim-{claim['id']}"]
 
 
-def test_the_scoreboard_shows_every_claim_of_every_chapter(html, pages):
-    board = pages[html / "book" / "scoreboard.html"]
-    rows = board.select("table.claims tbody tr")
-    stored = [
-        (md.stem, row)
+def test_the_scoreboard_shows_every_statement_once(html, pages):
+    page = pages[html / "book" / "scoreboard.html"]
+    rows = page.select("tr[data-verdict]")
+    listed = [(key, one) for key in PAPERS for one in load(key).statements]
+    assert Counter((row["data-paper"], row.td.contents[0].text) for row in rows) == Counter(
+        (key, " ".join(one.says.split())) for key, one in listed
+    )
+    decided = {
+        (row.paper, row.id): row.verdict
         for md in chapters.find()
-        for record in batch.claimed(md.with_suffix(".ipynb"))
-        for row in record["claims"]
-    ]
-    assert stored, "no chapter makes a claim"
-    shown = {row.a["href"]: row.select_one(".verdict").text for row in rows}
-    assert shown == {f"../notebooks/{stem}.html#claim-{row['id']}": row["verdict"] for stem, row in stored}
-    assert former.summary([row for _, row in stored]) in board.text
+        for row in chapter.read(batch.outputs(md.with_suffix(".ipynb"))) or []
+    }
+    shown = Counter(row["data-verdict"] for row in rows)
+    assert {verdict: shown[verdict] for verdict in board.VERDICTS} == {
+        verdict: list(decided.values()).count(verdict) for verdict in board.VERDICTS
+    }
+    total = page.select_one(".claims-total").text
+    assert f"Of {len(listed)} statements" in total and f" {len(decided)} have a verdict" in total
+    assert [v for v in board.VERDICTS if shown[v] and f" {shown[v]} {v}" not in total] == []
+    assert f" {shown[board.AGAIN]} are to be judged again" in total or not shown[board.AGAIN]
+    for head in page.select("tr.paper"):  # of each paper
+        below = Counter(row["data-verdict"] for row in head.parent.select("tr[data-verdict]"))
+        assert [v for v in below if v in board.VERDICTS and f" {below[v]} {v}" not in head.text] == []
+
+
+def test_the_rules_stand_above_the_table_and_what_is_beyond_below(html, pages):
+    page = pages[html / "book" / "scoreboard.html"]
+    heads = [head.contents[0].strip() for head in page.select(".bd-article h2, .bd-article h3")]
+    assert heads[0] == "How a verdict is reached" and heads[-1] == "Beyond the papers"
+    beyond = [one for key in PAPERS for one in load(key).beyond]
+    assert len(page.select("#beyond-the-papers tbody tr")) == len(beyond) > 0
+    assert page.select("#beyond-the-papers tr[data-verdict]") == []
+
+
+def test_the_page_of_figures_shows_every_figure(html, pages):
+    page = pages[html / "book" / "figures.html"]
+    for paper in map(load, PAPERS):
+        for figure in paper.figures:
+            section = page.find(id=board.slug(paper.key, figure.number))
+            assert section.h3.contents[0] == f"{figure.number} of {board.short(paper)}"
+            text = section.text.replace("’", "'")
+            assert figure.shows in text and figure.reason in text
+            pictures = section.select("a > img")
+            assert [image.parent["href"] for image in pictures] == [
+                f"../notebooks/{one.replace('#', '.html#')}" for one in figure.ours
+            ]
+            for image in pictures:
+                assert image["loading"] == "lazy" and image["alt"]
+                assert (html / "book" / image["src"]).resolve().is_file()
+            there = [one for one in paper.statements if board.mentions(one.where, figure.number)]
+            assert len(section.select("tr[data-verdict]")) == len(there)
+            assert [one.printed for one in there if one.printed not in section.text] == []
+
+
+def test_the_front_page_has_the_findings_of_each_paper(html, pages):
+    found = board.gather(chapters.ROOT)
+    said = [p.text for p in pages[html / "book" / "intro.html"].select("p.finding")]
+    assert said == [board.finding(found, paper) for paper in found.papers]
+
+
+def test_claims_that_are_to_be_judged_again_say_so(html, pages):
+    for md in chapters.find():
+        former_tables = len(batch.claimed(md.with_suffix(".ipynb")))
+        assert len(pages[html / "notebooks" / f"{md.stem}.html"].select("p.again")) == former_tables, md.stem
+
+
+def test_every_record_is_on_the_page_of_records(html, pages):
+    rows = pages[html / "book" / "reproduction.html"].select("table.records tbody tr")
+    there = all_records(chapters.ROOT)
+    assert [row.td.text.strip() for row in rows] == [record.name for record in there]
+    for row, record in zip(rows, there, strict=True):
+        about = record.provenance()
+        assert f"{about['rows']:,}" in row.text and about["commit"] in row.text and about["date"] in row.text
+
+
+def test_a_record_is_shown_with_its_cost_and_its_slice(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "one.ipynb").write_text(NOTEBOOK)
+    about = {"parameters": {"runs": 20}, "wall seconds": 90.0, "reference loop in seconds": 0.5, "date": "2025-01-02"}
+    about |= {"commit": "abc", "machine": "2 cores", "device": "cpu", "precision": "float32", "threads": 1}
+    Record(tmp_path, "one/walk").store(pd.DataFrame({"run": range(20), "end": range(20)}), about)
+    ((name, rows, size, made, *_, cost, again),) = reproduction.records(tmp_path)
+    assert (name, rows, size, made) == ("one/walk", "20", "0 kB", "runs = 20")
+    assert (cost, again) == ("90 s, 180 loops", "runs = 2")
+    Record(tmp_path, "one/other").store(pd.DataFrame({"run": [1]}), about)
+    with pytest.raises(ValueError, match="results/one/other is the record of no experiment in notebooks/one"):
+        list(reproduction.records(tmp_path))
 
 
 def test_the_library_page_shows_public_names(html, pages):

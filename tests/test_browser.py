@@ -19,8 +19,9 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from book.tools import build, chapters, pdf, touch
+from book.tools import board, build, chapters, pdf, touch
 from book.tools.pdf import BROWSER
+from companion.claims.statements import PAPERS
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (Debian's package: chromium)")
 CHAPTER = "notebooks/langevin_splittings.html"
@@ -101,7 +102,7 @@ def test_the_front_page_leads_into_the_book(visit):
     shoot(page, "front")
     page.locator(".bd-sidebar a", has_text="Scoreboard").click()
     page.wait_for_url("**/scoreboard.html")
-    assert page.locator("table.claims tbody tr").count() > 0
+    assert page.locator("tr[data-verdict]").count() > 0
     shoot(page, "scoreboard")
 
 
@@ -134,6 +135,66 @@ def test_search_finds_baoab(visit):
     found = page.locator("#search-results li a").all_inner_texts()
     assert any("Langevin splittings" in title for title in found)
     shoot(page, "search")
+
+
+@pytest.mark.parametrize(("key", "number"), [("partitioned", "Figure 9"), ("coolmomentum", "Table 2")])
+def test_search_finds_a_figure_of_a_paper_first(visit, key, number):
+    page = visit(f"search.html?q={number.replace(' ', '+')}")
+    first = page.locator("#search-results li > a").first
+    first.wait_for()
+    first.click()
+    page.wait_for_url(f"**/book/figures.html*#{board.slug(key, number)}")
+    assert page.locator(f"#{board.slug(key, number)} h3").is_visible()
+
+
+def test_the_scoreboard_is_filtered_from_the_keyboard(html, browser):
+    """On a phone, from a file, with no server and no kernel."""
+    context = browser.new_context(viewport=PHONE)
+    page = context.new_page()
+    page.goto((html / "book" / "scoreboard.html").as_uri())
+    rows, said = page.locator("tr[data-verdict]"), page.locator(".board-filters [role=status]")
+    everything = rows.count()
+
+    def shown() -> list[dict[str, str]]:
+        found = page.evaluate(
+            """() => [...document.querySelectorAll('tr[data-verdict]')]
+              .filter(row => row.checkVisibility()).map(row => ({...row.dataset}))"""
+        )
+        assert said.inner_text() == f"{len(found)} of {everything} statements"
+        return found
+
+    def choice(name: str) -> str:
+        return page.evaluate("name => document.querySelector(`.board-filters [name=${name}]`).value", name)
+
+    assert said.inner_text() == f"{everything} of {everything} statements"
+    assert not page.locator("details.fold").evaluate("fold => fold.open")
+    page.locator(".board-filters select[name=paper]").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert {row["paper"] for row in shown()} == {choice("paper")} == {PAPERS[1]}
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    paper, figure = choice("figure").split("|")  # the first of that paper: the others cannot be chosen
+    assert paper == PAPERS[1] and (found := shown())
+    assert all(row["paper"] == paper and figure in row["figures"].split("|") for row in found)
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowUp")  # another paper has other figures
+    assert choice("figure") == "" and {row["paper"] for row in shown()} == {PAPERS[0]}
+    for _ in range(4):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Show all"
+    page.keyboard.press("Enter")
+    page.wait_for_function("n => document.querySelector('.board-filters [role=status]').textContent.startsWith(n)",
+                           arg=f"{everything} of")  # fmt: skip
+    for name in ("verdict", "scale"):
+        page.locator(f".board-filters select[name={name}]").focus()
+        for value in page.locator(f".board-filters select[name={name}] option").all()[1:]:
+            page.keyboard.press("ArrowDown")
+            assert choice(name) == value.get_attribute("value")
+            assert {row[name] for row in shown()} == {choice(name)}
+        page.keyboard.press("Home")
+    assert page.evaluate(OUTSIDE) == []
+    context.close()
 
 
 def test_folded_code_unfolds(visit):

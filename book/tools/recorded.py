@@ -5,10 +5,12 @@ The first gives every text recorded in a folder of the project, as it was printe
 
 import base64
 import json
+import os
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
 
@@ -27,23 +29,43 @@ class Recorded(SphinxDirective):
         return found or [nodes.paragraph("", f"no record lies in {self.arguments[0]} yet.")]
 
 
+def stored(ipynb: Path, name: str) -> tuple[str, bytes, str]:
+    """A figure in the outputs of a chapter: the ending of its file, the file, and the text that stands for it.
+
+    Raises ValueError where the chapter has no such figure.
+    """
+    for cell in json.loads(ipynb.read_text(encoding="utf-8"))["cells"]:
+        about = cell["metadata"].get("mystnb", {})
+        if about.get("figure", {}).get("name") != name:
+            continue
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if svg := "".join(data.get("image/svg+xml", "")):
+                return "svg", svg.encode(), about["image"]["alt"]
+            if png := "".join(data.get("image/png", "")):
+                return "png", base64.b64decode(png), about["image"]["alt"]
+    raise ValueError(f"{ipynb.name} has no figure {name!r} among its stored outputs")
+
+
+def picture(env: BuildEnvironment, stem: str, name: str) -> nodes.image:
+    """A figure of a chapter as an image that is loaded when it comes into sight, in a file of its own."""
+    ipynb = Path(env.srcdir) / "notebooks" / f"{stem}.ipynb"
+    env.note_dependency(str(ipynb))
+    ending, data, alt = stored(ipynb, name)
+    file = Path(env.doctreedir) / "figures" / f"{stem}-{name}.{ending}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    return nodes.image(uri="/" + Path(os.path.relpath(file, env.srcdir)).as_posix(), alt=alt, loading="lazy")
+
+
 class Shown(SphinxDirective):
     required_arguments = 2
 
     def run(self) -> list[nodes.Node]:
-        stem, name = self.arguments
-        path = Path(self.env.srcdir) / "notebooks" / f"{stem}.ipynb"
-        self.env.note_dependency(str(path))
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            about = cell["metadata"].get("mystnb", {})
-            if about.get("figure", {}).get("name") != name:
-                continue
-            for output in cell["outputs"]:
-                if svg := "".join(output.get("data", {}).get("image/svg+xml", "")):
-                    data = base64.b64encode(svg.encode()).decode()
-                    image = nodes.image(uri=f"data:image/svg+xml;base64,{data}", alt=about["image"]["alt"])
-                    return [nodes.figure("", image)]
-        raise self.error(f"{path.name} has no figure {name!r} in SVG")
+        try:
+            return [nodes.figure("", picture(self.env, *self.arguments))]
+        except ValueError as error:
+            raise self.error(str(error)) from None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

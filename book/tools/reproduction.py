@@ -1,10 +1,12 @@
 """A Sphinx directive, ``{reproduction}``: what was executed again, where, when, how it was compared, and what came out.
 
-The first table has a row for each chapter, from ``results/compared.json``, which ``make test RECORD=1`` writes. The
-second has a row for each claim, and beside the verdict of the chapter as it stands that of recorded runs of batches,
-from ``results/BATCH/claims.json``.
+The first table has a row for each record in ``results/``: where it comes from, and what every test recomputes of it.
+The second has a row for each chapter, from ``results/compared.json``, which ``make test RECORD=1`` writes. The third
+has a row for each claim that is to be judged again, and beside the verdict of the chapter as it stands that of recorded
+runs of batches, from ``results/BATCH/claims.json``.
 """
 
+import itertools
 import json
 import posixpath
 from collections.abc import Iterator
@@ -17,7 +19,9 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from book.tools import compare, scoreboard
-from companion.claims import former
+from companion.claims import chapter, former
+from companion.evidence import experiment
+from companion.evidence.records import Record, all_records
 from companion.runs import batch
 
 #: Tags of cells that are executed again, and whose outputs are not compared.
@@ -32,6 +36,7 @@ def compared(ipynb: Path) -> tuple[int, int, str]:
         if cell.cell_type != "code" or NOT_COMPARED & set(tags):
             continue
         claimed = any(former.read("".join(o.get("data", {}).get("text/html", ""))) for o in cell.outputs)
+        claimed |= chapter.read(cell.outputs) is not None
         if claimed or compare.texts(cell.outputs, keep_stderr=False):
             found.append(compare.tolerance(tags, shows_claims=claimed))
     within = [tolerance for tolerance in found if not tolerance.exact]
@@ -47,6 +52,37 @@ def _range(words: str, values: list[float | None]) -> str:
     """From the smallest to the largest of the values that there are."""
     there = sorted({value for value in values if value})
     return words.format(" to ".join(f"{value:g}" for value in dict.fromkeys((there[0], there[-1])))) if there else ""
+
+
+def records(source: Path) -> Iterator[list[str]]:
+    """Experiment, rows, size, parameters, date, commit, machine, cost and slice of each record, as texts."""
+    for stem, group in itertools.groupby(all_records(source), lambda record: record.name.partition("/")[0]):
+        there = experiment.of_chapter(source / "notebooks" / f"{stem}.ipynb").values()
+        checks = {one.name: one.check for one, _ in there}
+        for record in group:
+            if record.name not in checks:
+                raise ValueError(f"results/{record.name} is the record of no experiment in notebooks/{stem}")
+            yield _record(record, checks[record.name])
+
+
+def _record(record: Record, check: dict[str, Any]) -> list[str]:
+    about = record.provenance()
+    seconds, loop = about["wall seconds"], about["reference loop in seconds"]
+    return [
+        record.name,
+        f"{about['rows']:,}",
+        f"{record.table.stat().st_size / 1024:,.0f} kB",
+        _said(about["parameters"]),
+        about["date"],
+        about["commit"],
+        f"{about['machine']}; {about['device']}, {about['precision']}, threads: {about['threads']}",
+        f"{seconds:,.0f} s, {seconds / loop:,.0f} loops",
+        _said(check),
+    ]
+
+
+def _said(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in parameters.items())
 
 
 def recorded(results: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -70,8 +106,12 @@ class Reproduction(SphinxDirective):
         kept = source / "results" / "compared.json"
         for path in [kept, *notebooks.values(), *(source / "results").glob("*/claims.json")]:
             self.env.note_dependency(str(path))
+        found: list[nodes.Node] = []
+        if rows := [[nodes.Text(text) for text in line] for line in records(source)]:
+            head = ("Experiment", "Rows", "Size", "Parameters", "Date", "Commit", "Machine", "Cost", "Recomputed")
+            found.append(_table(head, rows, "records"))
         again = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-        chapters, machines = [], dict[str, str]()
+        lines, machines = [], dict[str, str]()
         for stem, ipynb in notebooks.items():
             exact, within, how = compared(ipynb)
             chapter, _ = self.parse_inline(f"{{doc}}`/notebooks/{stem}`")
@@ -83,9 +123,9 @@ class Reproduction(SphinxDirective):
                 row += map(nodes.Text, (result, f"{run['seconds']:,}", run["date"], run["commit"][:12], machine))
             else:
                 row += map(nodes.Text, ("not compared yet", "", "", "", ""))
-            chapters.append(row)
+            lines.append(row)
         head = ("Chapter", "To the letter", "Within", "Tolerances", "Outcome", "Seconds", "Date", "Commit", "Machine")
-        found: list[nodes.Node] = [_table(head, chapters, "reproduction")]
+        found.append(_table(head, lines, "reproduction"))
         found += [nodes.paragraph("", f"Machine {number}: {where}.") for where, number in machines.items()]
         larger: dict[tuple[str, str], list[str]] = {}
         for name, chapter, row in recorded(source / "results"):

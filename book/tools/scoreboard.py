@@ -1,13 +1,16 @@
-"""Sphinx directives for what is gathered from the chapters: ``{scoreboard}`` and ``{errata}``.
+"""Sphinx directives for what is gathered from papers and chapters: ``{scoreboard}``, ``{findings}`` and ``{errata}``.
 
-The first shows the claims of all chapters, read from their stored outputs; ``{scoreboard} total`` the line of totals
-alone. The second shows the misprints and open points of the papers: the tables of chapters whose head is ``where | what
-| decided by`` or ``printed | should be``, and the claims of those whose names begin with ``errata``.
+The first shows every statement of the papers with its verdict, the second one sentence of findings for each paper, the
+third the misprints and open points of the papers: the tables of chapters whose head is ``where | what | decided by`` or
+``printed | should be``, and the claims of those whose names begin with ``errata``.
 """
 
+import functools
+import html
 import json
 import posixpath
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,20 @@ import yaml
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
-from companion.claims import former
+from book.tools import board
+from companion.claims import chapter, former
 from companion.runs import batch
 
 TABLE = re.compile(r"^\| where \| what \| decided by \|\n(?:\|.*\|(?:\n|$))+", re.M)
+#: How the table of claims of a chapter that is not ported begins, and what stands above it.
+FORMER = '<table class="claims"><thead><tr><th>Claim</th>'
+NOTE = (
+    '<p class="again">These rows come from a run that fits into a chapter. They are to be judged again, at the '
+    "paper's scale and by the rules of the scoreboard.</p>"
+)
 
 
 def in_order(toc: Path) -> list[str]:
@@ -43,42 +54,107 @@ def tables(ipynb: Path) -> list[str]:
     return [found for one in text for found in TABLE.findall(one)]
 
 
-class Scoreboard(SphinxDirective):
-    """A line of totals, and for each paper the tables of its chapters, each under the chapter's title."""
+def of_book(env: BuildEnvironment) -> board.Board:
+    """The board of the book that is being built; the page that asks for it depends on every chapter."""
+    for path in (Path(env.srcdir) / "notebooks").glob("*.ipynb"):
+        env.note_dependency(str(path))
+    return gathered(Path(env.srcdir))
 
-    optional_arguments = 1
+
+#: Several pages of one build ask for the same board.
+gathered = functools.cache(board.gather)
+
+
+def root(env: BuildEnvironment) -> str:
+    """The way from the page that is being read to the top of the book."""
+    return posixpath.relpath(".", posixpath.dirname(env.docname)) + "/"
+
+
+class Scoreboard(SphinxDirective):
+    """The totals, the filters, and a section each for what is judged, not yet judged, undecidable, and beyond."""
 
     def run(self) -> list[nodes.Node]:
-        source = Path(self.env.srcdir)
-        by_paper: dict[str, list[tuple[str, dict[str, Any]]]] = {paper: [] for paper in former.PAPERS}
-        for stem in in_order(source / "_toc.yml"):
-            ipynb = source / "notebooks" / f"{stem}.ipynb"
-            self.env.note_dependency(str(ipynb))
-            for record in batch.claimed(ipynb):
-                if record["chapter"] != stem:
-                    raise self.error(f"{ipynb.name} shows claims of the chapter {record['chapter']!r}, not its own")
-                by_paper[record["paper"]].append((stem, record))
-        everything = [row for records in by_paper.values() for _, record in records for row in record["claims"]]
-        found: list[nodes.Node] = [nodes.paragraph("", former.summary(everything) + ".", classes=["claims-total"])]
-        if self.arguments == ["total"]:
-            return found
-        here = posixpath.dirname(self.env.docname)
-        for paper, records in by_paper.items():
-            if not records:
-                continue
-            section = nodes.section(ids=[f"scoreboard-{paper.replace('_', '-')}"])
-            section += nodes.title("", former.PAPERS[paper])
-            section += nodes.paragraph("", former.summary([r for _, record in records for r in record["claims"]]) + ".")
-            before = ""
-            for stem, record in records:
-                page = posixpath.relpath(f"notebooks/{stem}.html", here)
-                if stem != before:
-                    chapter, _ = self.parse_inline(f"{{doc}}`/notebooks/{stem}`")
-                    section += nodes.paragraph("", "", *chapter, classes=["claims-chapter"])
-                before = stem
-                section += nodes.raw("", former.to_html(record["claims"], page, link=True), format="html")
-            found.append(section)
-        return found
+        found, top = of_book(self.env), root(self.env)
+        judged = [entry for entry in found.entries if entry.row]
+        again = [entry for entry in found.entries if entry.verdict == board.AGAIN]
+        nothing = [entry for entry in found.entries if entry.verdict == board.NOTHING]
+        total = f"Of {len(found.entries)} statements of the four papers {len(judged)} have a verdict"
+        total += f": {board.summary(judged)}." if judged else "."
+        total += f" {len(again)} are to be judged again, and are in no total." if again else ""
+        total += f" {len(nothing)} state nothing that can be decided." if nothing else ""
+        parts: list[nodes.Node] = [nodes.paragraph("", total, classes=["claims-total"]), _html(filters(found))]
+        for name, entries, columns in (
+            ("Judged statements", judged, board.COLUMNS),
+            ("Statements that are to be judged again", again, ("Statement", "Where", "Paper", "Scale", "Verdict")),
+        ):
+            if entries:
+                parts.append(_section(name, _html(self.by_paper(found, entries, columns))))
+        if nothing:
+            inside = self.by_paper(found, nothing, ("Statement", "Where"))
+            fold = f"<details class='fold'><summary>Show {len(nothing)} statements and reasons</summary>"
+            parts.append(_section("Statements that nothing can decide", _html(f"{fold}{inside}</details>")))
+        lines = "".join(
+            f'<tr><td data-label="Paper">{board.short(paper)}</td><td data-label="What">'
+            f'<a href="{top}{found.place(one)}">{html.escape(one.says)}</a></td></tr>'
+            for paper in found.papers
+            for one in paper.beyond
+        )
+        said = "What the chapters found beside the papers. It is no statement of theirs, and is in no total."
+        more = board.table(f"<tbody>{lines}</tbody>", ("Paper", "What"))
+        parts.append(_section("Beyond the papers", nodes.paragraph("", said), _html(more)))
+        return parts
+
+    def by_paper(self, found: board.Board, entries: list[board.Entry], columns: Iterable[str]) -> str:
+        columns, body = tuple(columns), ""
+        for paper in found.papers:
+            if here := [entry for entry in entries if entry.paper == paper.key]:
+                judged = f": {board.summary(here)}" if here[0].row else f": {len(here)}"
+                head = f'<tr class="paper"><th scope="rowgroup" colspan="{len(columns)}">{paper.name}{judged}</th></tr>'
+                rows = "".join(board.line(entry, found, root(self.env), columns) for entry in here)
+                body += f"<tbody>{head}{rows}</tbody>"
+        return board.table(body, columns)
+
+
+def filters(found: board.Board) -> str:
+    """The controls above the tables; board.js shows them, and works them."""
+    papers = "".join(f'<option value="{p.key}">{board.short(p)}</option>' for p in found.papers)
+    figures = ""
+    for paper in found.papers:
+        names = [figure.number for figure in paper.figures if found.showing(paper.key, figure)] + [board.ELSEWHERE]
+        options = "".join(f'<option value="{paper.key}|{name}">{name}</option>' for name in names)
+        figures += f'<optgroup label="{board.short(paper)}" data-paper="{paper.key}">{options}</optgroup>'
+    kinds = {"verdict": [*board.VERDICTS, board.AGAIN, board.NOTHING], "scale": []}
+    kinds["scale"] = list(dict.fromkeys(entry.scale for entry in found.entries))
+    there = {entry.verdict for entry in found.entries}
+    lists = {
+        name: "".join(
+            f'<option value="{html.escape(value)}">{html.escape(value)}</option>'
+            for value in values
+            if name == "scale" or value in there
+        )
+        for name, values in kinds.items()
+    }
+    controls = {"paper": papers, "figure": figures, **lists}
+    selects = "".join(
+        f'<label>{name.capitalize()}<select name="{name}"><option value="">all</option>{options}</select></label>'
+        for name, options in controls.items()
+    )
+    number = len(found.entries)
+    return (
+        f'<form class="board-filters" hidden>{selects}<button type="reset">Show all</button>'
+        f'<p role="status">{number} of {number} statements</p></form>'
+    )
+
+
+class Findings(SphinxDirective):
+    """The sentence of findings of a paper, filled in from the verdicts."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        found = of_book(self.env)
+        (paper,) = (paper for paper in found.papers if paper.key == self.arguments[0])
+        return [nodes.paragraph("", board.finding(found, paper), classes=["finding"])]
 
 
 class Errata(SphinxDirective):
@@ -88,29 +164,52 @@ class Errata(SphinxDirective):
         for stem in in_order(source / "_toc.yml"):
             ipynb = source / "notebooks" / f"{stem}.ipynb"
             self.env.note_dependency(str(ipynb))
-            found, records = tables(ipynb), batch.claimed(ipynb)
+            found, records, rows = tables(ipynb), batch.claimed(ipynb), chapter.read(batch.outputs(ipynb))
             if not found:
                 continue
-            if not records:
+            if not records and not rows:
                 raise self.error(f"{ipynb.name} has a table of errata and no claim, which would say of which paper")
-            paper = records[0]["paper"]
+            paper = rows[0].paper if rows else records[0]["paper"]
             if paper not in sections:
                 sections[paper] = nodes.section(ids=[f"errata-{paper.replace('_', '-')}"])
                 sections[paper] += nodes.title("", former.PAPERS[paper])
             self.parse(sections[paper], f"From {{doc}}`../notebooks/{stem}`:")
             for table in found:
                 self.parse(sections[paper], *table.splitlines())
-            if stem.startswith("errata"):
+            if not stem.startswith("errata"):
+                continue
+            if rows:
+                entries = [e for e in of_book(self.env).entries if e.row and e.statement.chapter == stem]
+                shown = "".join(board.line(entry, of_book(self.env), root(self.env)) for entry in entries)
+                sections[paper] += _html(board.table(f"<tbody>{shown}</tbody>"))
+            else:
                 page = posixpath.relpath(f"notebooks/{stem}.html", posixpath.dirname(self.env.docname))
-                rows: list[dict[str, Any]] = [row for record in records for row in record["claims"]]
-                sections[paper] += nodes.raw("", former.to_html(rows, page, link=True), format="html")
+                claims: list[dict[str, Any]] = [row for record in records for row in record["claims"]]
+                sections[paper] += _html(former.to_html(claims, page, link=True))
         return [sections[paper] for paper in former.PAPERS if paper in sections]
 
     def parse(self, parent: nodes.Element, *lines: str) -> None:
         self.state.nested_parse(StringList(lines, self.env.docname), self.content_offset, parent)
 
 
+def _html(text: str) -> nodes.raw:
+    return nodes.raw("", text, format="html")
+
+
+def _section(title: str, *inside: nodes.Node) -> nodes.section:
+    section = nodes.section(ids=[nodes.make_id(title)])
+    section += [nodes.title("", title), *inside]
+    return section
+
+
+def note_former(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    context["body"] = context.get("body", "").replace(FORMER, NOTE + FORMER)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("scoreboard", Scoreboard)
+    app.add_directive("findings", Findings)
     app.add_directive("errata", Errata)
+    app.add_js_file("board.js", loading_method="defer")
+    app.connect("html-page-context", note_former)
     return {"parallel_read_safe": True}

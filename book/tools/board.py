@@ -1,0 +1,182 @@
+"""What the papers state beside what the chapters found: gathered from the papers' files and the stored outputs.
+
+A chapter that shows ``Verdicts`` is *ported*: it decides all of its statements. The statements of the other chapters
+are "to be judged again".
+"""
+
+import html
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from companion.claims import CONTRADICTED, NOT_RESOLVED, NOT_RUN, REPRODUCED, chapter
+from companion.claims.statements import PAPERS, Beyond, Figure, Paper, Statement, load
+from companion.runs import batch
+
+VERDICTS = (REPRODUCED, CONTRADICTED, NOT_RESOLVED, NOT_RUN)
+AGAIN, NOTHING = "to be judged again", "states nothing that can be decided"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A statement with the row of the chapter that decides it, if that is ported, and the place to read on."""
+
+    paper: str
+    statement: Statement
+    row: chapter.Row | None
+    place: str  # of the statement: a chapter's page and an anchor in it, or nothing
+
+    @property
+    def verdict(self) -> str:
+        if self.row:
+            return self.row.verdict
+        return NOTHING if self.statement.rule == "none" else AGAIN
+
+    @property
+    def scale(self) -> str:
+        """What the evidence is, in the words of the filter."""
+        if not self.row and self.statement.rule != "none":
+            return "not judged yet"
+        if self.row and self.row.yours:
+            return "your run"
+        if self.verdict == NOT_RUN:
+            return "smaller than the paper's"
+        return "the paper's" if self.statement.scale else "does not depend on scale"
+
+
+@dataclass(frozen=True)
+class Board:
+    """All statements of the papers in their order, and which chapters are ported."""
+
+    papers: tuple[Paper, ...]
+    entries: tuple[Entry, ...]
+    ported: frozenset[str]
+    former: Mapping[str, str]  # row of the former board: its place
+
+    def of(self, paper: str, *verdicts: str) -> list[Entry]:
+        """The entries of a paper, of these verdicts if any are said."""
+        return [e for e in self.entries if e.paper == paper and (not verdicts or e.verdict in verdicts)]
+
+    def showing(self, paper: str, figure: Figure) -> list[Entry]:
+        """The statements that stand at a figure of a paper."""
+        return [entry for entry in self.of(paper) if mentions(entry.statement.where, figure.number)]
+
+    def place(self, one: Beyond) -> str:
+        return next(filter(None, map(self.former.get, one.rows)), f"notebooks/{one.chapter}.html")
+
+
+def mentions(where: str, number: str) -> bool:
+    return re.search(rf"\b{re.escape(number)}(?!\w)", where) is not None
+
+
+def short(paper: Paper) -> str:
+    """The name of a paper without its authors."""
+    return paper.name.partition(" (")[0]
+
+
+def slug(paper: str, number: str) -> str:
+    """The anchor of a figure on the page of all figures."""
+    return f"{paper}-{number}".lower().replace(" ", "-").replace("_", "-")
+
+
+def gather(source: Path, papers: Iterable[Paper] | None = None) -> Board:
+    """The board of the book whose sources lie in a folder.
+
+    Raises ValueError for a statement whose chapter is not there, a statement that a ported chapter does not decide, and
+    a row of a chapter that is no statement of it.
+    """
+    listed = tuple(map(load, PAPERS) if papers is None else papers)
+    notebooks = {path.stem: path for path in sorted((source / "notebooks").glob("*.ipynb"))}
+    found, former = {}, {}
+    for stem, path in notebooks.items():
+        if (rows := chapter.read(batch.outputs(path))) is not None:
+            found[stem] = {(row.paper, row.id): row for row in rows}
+        for shown in batch.claimed(path):
+            places = {f"{stem}/{row['id']}": f"notebooks/{stem}.html#claim-{row['id']}" for row in shown["claims"]}
+            former.update(places)
+    entries = []
+    for paper in listed:
+        for one in paper.statements:
+            if one.chapter and one.chapter not in notebooks:
+                raise ValueError(f"{paper.key}.yaml: {one.id} is decided by {one.chapter!r}, which is no chapter")
+            row = None
+            if one.rule != "none" and one.chapter in found:
+                row = found[one.chapter].pop((paper.key, one.id), None)
+                if row is None:
+                    raise ValueError(f"{one.chapter} does not decide {one.id}, which {paper.key}.yaml gives it")
+            page = f"notebooks/{one.chapter}.html" if one.chapter else ""
+            before = next(filter(None, map(former.get, one.rows)), page)
+            entries.append(Entry(paper.key, one, row, f"{page}#claim-{one.id}" if row else before))
+    for stem, rows in found.items():
+        if rows:
+            names = ", ".join(id for _, id in rows)
+            raise ValueError(f"{stem} decides {names}, which no paper's file lists as a statement of that chapter")
+    return Board(listed, tuple(entries), frozenset(found), former)
+
+
+def counts(entries: Iterable[Entry]) -> dict[str, int]:
+    """How many entries there are of each of the four verdicts."""
+    all_of_them = [entry.verdict for entry in entries]
+    return {verdict: all_of_them.count(verdict) for verdict in VERDICTS}
+
+
+def summary(entries: list[Entry]) -> str:
+    """The counts in words, without those that are zero."""
+    said = [f"{number} {verdict}" for verdict, number in counts(entries).items() if number]
+    return ", ".join(said) or "none judged yet"
+
+
+def finding(board: Board, paper: Paper) -> str:
+    """The sentence of findings of a paper, with its counts and values filled in."""
+    entries = board.of(paper.key)
+    number = counts(entries)
+    judged = sum(number.values()) - number[NOT_RUN]
+    filled: dict[str, object] = {
+        e.statement.id: e.row.ours.partition(" (")[0] if e.row else f"({AGAIN})" for e in entries
+    }
+    filled |= {"reproduced": number[REPRODUCED], "contradicted": number[CONTRADICTED], "judged": judged}
+    filled |= {"total": len(entries)}
+    if unknown := [name for name in re.findall(r"{([^{}]*)}", paper.finding) if name not in filled]:
+        raise ValueError(f"{paper.key}.yaml: finding: {{{unknown[0]}}} is neither a count nor a statement")
+    if not judged:
+        return f"None of its {len(entries)} statements has been judged by the rules of this book yet."
+    return re.sub(r"{([^{}]*)}", lambda m: str(filled[m[1]]), paper.finding)
+
+
+#: The columns of a table of statements, where all are shown.
+COLUMNS = ("Statement", "Where", "Paper", "Here", "Scale", "Verdict")
+
+
+def line(entry: Entry, board: Board, root: str, columns: Iterable[str] = COLUMNS) -> str:
+    """A row of a table of statements; ``root`` is the way from its page to the top of the book."""
+    one, row, texts = entry.statement, entry.row, {}
+    says = html.escape(one.says)
+    texts["Statement"] = f'<a href="{root}{entry.place}">{says}</a>' if entry.place else says
+    if entry.verdict == NOTHING:
+        texts["Statement"] += f"<small>{html.escape(one.reason)}</small>"
+    (paper,) = (paper for paper in board.papers if paper.key == entry.paper)
+    figures = [f.number for f in paper.figures if mentions(one.where, f.number)]
+    where = html.escape(one.where)
+    for number in figures:
+        link = f'<a href="{root}book/figures.html#{slug(paper.key, number)}">{number}</a>'
+        where = re.sub(rf"\b{re.escape(number)}(?!\w)", link, where)
+    texts["Where"] = where
+    texts["Paper"] = html.escape(one.printed)
+    texts["Here"] = html.escape(row.ours) if row else ""
+    before = {"smaller than the paper's": "smaller than ", "your run": "your run; the paper's is "}.get(entry.scale, "")
+    texts["Scale"] = html.escape(before + one.scale) if one.scale else ""
+    texts["Verdict"] = chapter.badge(entry.verdict, bool(row and row.yours)) + (chapter.folded(row) if row else "")
+    cells = "".join(f'<td data-label="{name}">{texts[name]}</td>' for name in columns)
+    about = {"paper": paper.key, "figures": "|".join(figures) or ELSEWHERE, "verdict": entry.verdict}
+    data = "".join(f' data-{k}="{html.escape(v)}"' for k, v in {**about, "scale": entry.scale}.items())
+    return f"<tr{data}>{cells}</tr>"
+
+
+#: The figure of a statement that stands at none.
+ELSEWHERE = "elsewhere in the text"
+
+
+def table(body: str, columns: Iterable[str] = COLUMNS) -> str:
+    head = "".join(f'<th scope="col">{name}</th>' for name in columns)
+    return f'<div class="board-box"><table class="claims board"><thead><tr>{head}</tr></thead>{body}</table></div>'

@@ -1,0 +1,164 @@
+"""The papers' files against the chapters: nothing is left out, nothing is decided that is not listed."""
+
+import json
+from collections import Counter
+from dataclasses import asdict
+
+import pytest
+
+from book.tools import board, chapters, recorded
+from companion.claims import CONTRADICTED, NOT_RESOLVED, REPRODUCED, chapter, former
+from companion.claims.statements import PAPERS, load, parse
+from companion.runs import batch
+
+ROOT = chapters.ROOT
+PAPER = """
+title: A paper
+name: Paper (Author 2000)
+finding: Of {total} statements {judged} are judged, {reproduced} reproduced, {contradicted} not; the value is {value}.
+figures:
+  - {number: Figure 1, shows: A curve., ours: one#fig-curve}
+  - {number: Figure 10, shows: A map., reason: It needs a cluster.}
+statements:
+  - {id: value, where: Figure 1, says: It is 1., rule: number, paper: 1, margin: .1, because: b, scale: s, chapter: one}
+  - {id: larger, where: Figure 10, says: A > B., rule: order, scale: s, chapter: one}
+  - {id: alike, where: Sec. 2, says: A and B., rule: order, scale: s, chapter: two, rows: [two/same]}
+  - {id: vague, where: Sec. 1, says: It works., rule: none, reason: It says no measure., chapter: one}
+beyond:
+  - {id: more, says: We found more., chapter: two, rows: [two/more]}
+"""
+
+
+@pytest.fixture(scope="module")
+def here():
+    return board.gather(ROOT)
+
+
+def notebook(path, *outputs):
+    cells = [{"cell_type": "code", "metadata": {}, "source": "", "outputs": list(outputs)}]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"cells": cells, "metadata": {}}))
+
+
+def shown(**ours):
+    """The output of a ported chapter, with a verdict for each id."""
+    about = {"paper": "partitioned", "says": "", "where": "", "printed": ""}
+    rows = [chapter.Row(id=id, ours="1.02 ± 0.01 (9 runs)", verdict=v, **about) for id, v in ours.items()]
+    return {"output_type": "display_data", "data": {}, "metadata": {chapter.KEY: [asdict(row) for row in rows]}}
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A book of two chapters, of which the first is ported; gives what makes its board."""
+    claims = former.Claims("partitioned", "two")
+    claims.holds("same", "A and B", "Sec. 2", value=True)
+    notebook(tmp_path / "notebooks" / "two.ipynb", {"data": claims._repr_mimebundle_()})
+
+    def gather(text=PAPER, **ours):
+        notebook(tmp_path / "notebooks" / "one.ipynb", shown(**ours))
+        return board.gather(tmp_path, [parse("partitioned", text)])
+
+    return gather
+
+
+@pytest.mark.parametrize("key", PAPERS)
+def test_a_papers_file_loads(key):
+    paper = load(key)
+    assert paper.figures and paper.statements
+    assert paper.name == former.PAPERS[key]
+
+
+def test_every_statement_has_evidence_or_a_reason_or_a_chapter_to_come(here):
+    assert {entry.verdict for entry in here.entries} <= {*board.VERDICTS, board.AGAIN, board.NOTHING}
+    for entry in here.entries:
+        one = entry.statement
+        assert bool(entry.row) == (one.chapter in here.ported and one.rule != "none"), one.id
+        assert entry.row or one.rule != "none" or one.reason, one.id
+        assert entry.row or one.rule == "none" or one.chapter in {md.stem for md in chapters.find()}, one.id
+
+
+def test_every_chapter_knows_the_statements_it_decides_apart():
+    decided = Counter((one.chapter, one.id) for key in PAPERS for one in load(key).statements if one.rule != "none")
+    assert [where for where, number in decided.items() if number > 1] == []
+
+
+def test_every_row_of_the_former_board_is_in_one_place(here):
+    placed = Counter(
+        row for paper in here.papers for one in (*paper.statements, *paper.beyond) for row in one.rows
+    ) + Counter(row for paper in here.papers for row in paper.withdrawn)
+    assert [row for row, times in placed.items() if times > 1] == []
+    to_come = {
+        f"{md.stem}/{row['id']}"
+        for md in chapters.find()
+        for one in batch.claimed(md.with_suffix(".ipynb"))
+        for row in one["claims"]
+    }
+    assert to_come - placed.keys() == set()
+    gone = {row for row in placed.keys() - to_come if row.partition("/")[0] not in here.ported}
+    assert gone == set(), "rows that no chapter shows"
+
+
+def test_every_figure_of_ours_is_there(here):
+    named = [one for paper in here.papers for figure in paper.figures for one in figure.ours]
+    named += [f"{e.statement.chapter}#{e.statement.figure}" for e in here.entries if e.statement.figure]
+    for stem, _, name in (one.partition("#") for one in dict.fromkeys(named)):
+        ending, data, alt = recorded.stored(ROOT / "notebooks" / f"{stem}.ipynb", name)
+        assert ending in ("svg", "png") and len(data) > 1000 and alt, f"{stem}#{name}"
+
+
+def test_a_figure_that_is_not_there_would_be_noticed():
+    with pytest.raises(ValueError, match=r"weights.ipynb has no figure 'fig-none'"):
+        recorded.stored(ROOT / "notebooks" / "weights.ipynb", "fig-none")
+
+
+def test_what_a_ported_chapter_decides_is_on_the_board(book):
+    found = book(value=REPRODUCED, larger=CONTRADICTED)
+    assert {e.statement.id: e.verdict for e in found.entries} == {
+        "value": REPRODUCED,
+        "larger": CONTRADICTED,
+        "alike": board.AGAIN,
+        "vague": board.NOTHING,
+    }
+    assert {e.statement.id: e.place for e in found.entries} == {
+        "value": "notebooks/one.html#claim-value",
+        "larger": "notebooks/one.html#claim-larger",
+        "alike": "notebooks/two.html#claim-same",
+        "vague": "notebooks/one.html",
+    }
+    assert found.place(found.papers[0].beyond[0]) == "notebooks/two.html"  # where no row of it is shown
+    one, ten = found.papers[0].figures
+    assert [e.statement.id for e in found.showing("partitioned", one)] == ["value"]
+    assert [e.statement.id for e in found.showing("partitioned", ten)] == ["larger"]
+
+
+def test_findings_are_filled_in_from_the_verdicts(book):
+    found = book(value=REPRODUCED, larger=CONTRADICTED)
+    said = "Of 4 statements 2 are judged, 1 reproduced, 1 not; the value is 1.02 ± 0.01."
+    assert board.finding(found, found.papers[0]) == said
+    (paper,) = found.papers
+    unjudged = board.Board(found.papers, tuple(e for e in found.entries if not e.row), frozenset(), {})
+    with pytest.raises(ValueError, match=r"\{value\} is neither a count nor a statement"):
+        board.finding(unjudged, paper)
+
+
+def test_a_paper_of_which_nothing_is_judged_says_so(here):
+    for paper in here.papers:
+        judged = here.of(paper.key, REPRODUCED, CONTRADICTED, NOT_RESOLVED)
+        assert board.finding(here, paper).startswith("None of its") == (not judged)
+
+
+def test_a_chapter_that_decides_what_is_not_listed_fails(book):
+    with pytest.raises(ValueError, match="one decides other, which no paper's file lists"):
+        book(value=REPRODUCED, larger=REPRODUCED, other=REPRODUCED)
+    with pytest.raises(ValueError, match="one decides vague, which no paper's file lists"):
+        book(value=REPRODUCED, larger=REPRODUCED, vague=REPRODUCED)
+
+
+def test_a_statement_that_its_chapter_leaves_out_fails(book):
+    with pytest.raises(ValueError, match=r"one does not decide larger, which partitioned.yaml gives it"):
+        book(value=REPRODUCED)
+
+
+def test_a_statement_of_a_chapter_that_is_not_there_fails(book):
+    with pytest.raises(ValueError, match="alike is decided by 'three', which is no chapter"):
+        book(PAPER.replace("chapter: two, rows: [two/same]", "chapter: three"), value=REPRODUCED, larger=REPRODUCED)
