@@ -19,8 +19,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from book.tools import compare, scoreboard
-from companion.claims import chapter, former
-from companion.evidence import experiment
+from companion.claims import former
+from companion.evidence.experiment import of_chapter
 from companion.evidence.records import Record, all_records
 from companion.runs import batch
 
@@ -36,7 +36,6 @@ def compared(ipynb: Path) -> tuple[int, int, str]:
         if cell.cell_type != "code" or NOT_COMPARED & set(tags):
             continue
         claimed = any(former.read("".join(o.get("data", {}).get("text/html", ""))) for o in cell.outputs)
-        claimed |= chapter.read(cell.outputs) is not None
         if claimed or compare.texts(cell.outputs, keep_stderr=False):
             found.append(compare.tolerance(tags, shows_claims=claimed))
     within = [tolerance for tolerance in found if not tolerance.exact]
@@ -57,7 +56,7 @@ def _range(words: str, values: list[float | None]) -> str:
 def records(source: Path) -> Iterator[list[str]]:
     """Experiment, rows, size, parameters, date, commit, machine, cost and slice of each record, as texts."""
     for stem, group in itertools.groupby(all_records(source), lambda record: record.name.partition("/")[0]):
-        there = experiment.of_chapter(source / "notebooks" / f"{stem}.ipynb").values()
+        there = of_chapter(source / "notebooks" / f"{stem}.ipynb").values()
         checks = {one.name: one.check for one, _ in there}
         for record in group:
             if record.name not in checks:
@@ -82,7 +81,13 @@ def _record(record: Record, check: dict[str, Any]) -> list[str]:
 
 
 def _said(parameters: dict[str, Any]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in parameters.items())
+    """Names and values; of a list of names, how many there are."""
+
+    def said(name: str, value: Any) -> str:
+        words = isinstance(value, list) and any(isinstance(item, str) for item in value)
+        return f"{len(value)} {name}" if words else f"{name} = {value}"
+
+    return ", ".join(said(name, value) for name, value in parameters.items())
 
 
 def recorded(results: Path) -> Iterator[tuple[str, str, dict[str, str]]]:

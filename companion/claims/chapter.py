@@ -227,7 +227,7 @@ def badge(found: str, yours: bool = False) -> str:
 
 
 def folded(row: Row) -> str:
-    """Why the verdict is what it is, how to run what was not, and other settings, folded."""
+    """Why the verdict is what it is, and other settings, folded; open where it says how to run what was not."""
     notes = f"<p>{html.escape(row.detail)}</p>" if row.detail else ""
     if row.command:
         cost = f" ({html.escape(row.cost)})" if row.cost else ""
@@ -236,7 +236,8 @@ def folded(row: Row) -> str:
         f"<li>{html.escape(' '.join((v['setting'] + ':', v['ours'], v['verdict'])))}</li>" for v in row.variants
     )
     notes += f"<p>other settings:</p><ul>{lines}</ul>" if lines else ""
-    return f"<details><summary>why</summary>{notes}</details>" if notes else ""
+    shown = " open" if row.command else ""
+    return f"<details{shown}><summary>why</summary>{notes}</details>" if notes else ""
 
 
 def _html(row: Row) -> str:
