@@ -2,7 +2,7 @@
 (() => {
   const form = document.querySelector("form.board-filters");
   if (!form) return;
-  const rows = [...document.querySelectorAll("table.board tr[data-verdict]")];
+  const rows = [...form.closest("section").querySelectorAll("tr[data-verdict]")];
   const bodies = [...new Set(rows.map((row) => row.parentElement))];
   const tables = [...new Set(bodies.map((body) => body.parentElement))];
   const said = form.querySelector("[role=status]");
