@@ -56,7 +56,8 @@ class Figures(SphinxDirective):
             text += nodes.paragraph("", figure.reason)
         for stem in stems:
             link, _ = self.parse_inline(f"{{doc}}`/notebooks/{stem}`")
-            text += nodes.paragraph("", "", *link, nodes.Text(f": {made(found, Path(self.env.srcdir), stem)}"))
+            said = f": {made(found, Path(self.env.srcdir), stem)}" if figure.ours else ""
+            text += nodes.paragraph("", "", *link, nodes.Text(said))
         if entries:
             text += nodes.paragraph("", f"{tally(entries)}.")
         section += nodes.container("", *([pictures] if figure.ours else []), text, classes=["paper-figure"])
@@ -88,7 +89,7 @@ def made(found: board.Board, source: Path, stem: str) -> str:
     took = f", which took {again.duration(seconds)} on one core" if seconds else ""
     if stem in found.ported:
         return f"computed in the chapter{took}."
-    return f"drawn from a run of reduced size{took}; the figure at the paper's scale comes with the verdicts."
+    return f"drawn from a run of reduced size{took}; to be drawn again at the paper's scale."
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
