@@ -14,7 +14,7 @@ endif
 export PYTHONPATH := $(CURDIR)/book/tools/site$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test reproduce chapters paper-1 bench serve clean
+.PHONY: help book pdf test audit reproduce chapters paper-1 bench serve clean
 .NOTPARALLEL:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make pdf         the same book as one PDF, printed by Chromium"
 	@echo "make test        everything that CI checks: style, types, units, every chapter, the book in a browser"
 	@echo "                 (RECORD=1 keeps the times and outcomes for the record of reproduction)"
+	@echo "make audit       recompute a random slice of every record (AUDIT_SHARE=0.01 of its runs, AUDIT_SEED=N)"
 	@echo "make reproduce   execute every chapter afresh into runs/ and build the book that shows those runs"
 	@echo "make chapters    execute the chapters and rewrite their stored outputs (NAME=stem for one of them)"
 	@echo "make paper-1     every figure of the first paper at its own scale, with times (RECORD=1 keeps the numbers)"
@@ -47,6 +48,9 @@ pdf: $(STAMP)
 test: $(STAMP)
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=15
 	@$(if $(RECORD),cp runs/compared.json results/compared.json)
+
+audit: $(STAMP)
+	@$(BIN)/companion audit $(if $(AUDIT_SHARE),--share $(AUDIT_SHARE)) $(if $(AUDIT_SEED),--seed $(AUDIT_SEED))
 
 reproduce: $(STAMP)
 	@$(BIN)/companion run batches/default.yaml

@@ -15,7 +15,7 @@ from nbval.plugin import IPyNbCell
 
 from book.tools import compare
 from companion.claims import former
-from companion.runs import batch
+from companion.runs import execution
 from thermolib import datasets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,7 +101,7 @@ def pytest_sessionfinish(session):
             "agrees": outcomes == {"passed"},
             "seconds": round(sum(report.duration for report in reports)),
             "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
-            **batch.provenance(ROOT),
+            **execution.provenance(ROOT),
         }
     COMPARED.parent.mkdir(exist_ok=True)
     COMPARED.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")

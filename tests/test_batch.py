@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from small import HEAD
 
 from book.tools import chapters
-from companion.runs import batch, command, scheduling
+from companion.runs import batch, command, execution, scheduling, shown
+from companion.runs.chapters import experiments_of, literal, read
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -248,7 +249,7 @@ def test_values_are_crossed_and_ranges_are_counted(project):
 
 @pytest.mark.parametrize(("text", "value"), [("1e-5", 1e-5), ("[1, 2]", [1, 2]), ("BAOAB", "BAOAB"), ("-3", -3)])
 def test_parameters_are_read_as_they_are_written(text, value):
-    assert batch.literal(text) == value
+    assert literal(text) == value
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "batches").glob("*.yaml")), ids=lambda path: path.stem)
@@ -269,9 +270,11 @@ def test_a_batch_includes_another_whose_runs_keep_their_folder(project):
         batch.load(path)
 
 
-def test_the_default_batch_has_every_chapter_as_it_stands():
+def test_the_default_batch_has_every_chapter_once_and_computes_what_others_load():
     runs = batch.load(ROOT / "batches" / "default.yaml")
-    assert {run.chapter for run in runs} == set(chapters.find()) and not any(run.parameters for run in runs)
+    assert sorted(run.chapter for run in runs) == chapters.find()
+    for run in runs:
+        assert run.parameters == ({"scale": "quick"} if experiments_of(read(run.chapter)) else {}), run.name
 
 
 def test_a_batch_makes_what_is_missing_failed_or_stale_and_says_why(project):
@@ -321,11 +324,11 @@ def test_status_results_and_the_list(project):
 def test_plain_papermill_on_the_paired_notebook_gives_the_same_run(project):
     import jupytext
 
-    jupytext.write(batch.read(project / "notebooks" / "tiny.md"), project / "notebooks" / "tiny.ipynb")
+    jupytext.write(read(project / "notebooks" / "tiny.md"), project / "notebooks" / "tiny.ipynb")
     papermill = [sys.executable, "-m", "papermill", "tiny.ipynb", "out.ipynb", "-p", "steps", "30", "--cwd", "."]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run(papermill, cwd=project / "notebooks", check=True, capture_output=True, env=environment)
-    assert "1 claim: 1 reproduced" in batch.held(project / "notebooks" / "out.ipynb")
+    assert "1 claim: 1 reproduced" in shown.held(project / "notebooks" / "out.ipynb")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +340,7 @@ def test_plain_papermill_on_the_paired_notebook_gives_the_same_run(project):
 )
 def test_a_run_that_hangs_or_eats_memory_is_stopped(project, needs, parameters, message):
     (run,) = batch.load(write(project, f"  - {{chapter: quick, {needs}, parameters: {{{parameters}}}}}\n"))
-    outcome = batch.execute(run)
+    outcome = execution.execute(run)
     assert outcome.state == "failed" and message in outcome.error and outcome.seconds < 40
     assert batch.state(run) == ("failed", outcome.error) and not run.out.exists()
 
@@ -361,13 +364,13 @@ def test_a_full_disk_loses_nothing_and_is_named(project):
     try:
         (run,) = batch.load(write(project, "  - {chapter: quick, parameters: {number: 1}}\n"))
         (there / "filler").write_bytes(b"x" * 4096)
-        outcome = batch.execute(run)
+        outcome = execution.execute(run)
         assert outcome.state == "failed" and str(run.out) in outcome.error and "No space left" in outcome.error
         assert sorted(p.name for p in there.iterdir()) == ["filler"]
         assert batch.state(run)[0] == "missing"
     finally:
         subprocess.run(["umount", str(there)], check=True)
-    assert batch.execute(run).state == "done"
+    assert execution.execute(run).state == "done"
 
 
 def start(*words, **options):
@@ -427,7 +430,7 @@ def test_training_that_is_killed_inside_a_notebook_goes_on_from_its_checkpoint(p
     again = call("run", "notebooks/trained", "-p", "pause=0.2", "-p", "folder=killed")
     assert again.exit_code == 0, again.output
     assert len(log.read_text().split()) <= 31 + 2 and looked < 31  # no more than what no checkpoint had yet
-    said = [json.dumps(batch.outputs(path)) for path in (project / "runs").glob("trained*.ipynb")]
+    said = [json.dumps(shown.outputs(path)) for path in (project / "runs").glob("trained*.ipynb")]
     found = {re.search(r"parameters: (\[[^]]*\])", text)[1] for text in said}
     assert len(said) == 2 and len(found) == 1
     assert not list((project / "runs").glob("*.partial.ipynb"))
@@ -436,7 +439,7 @@ def test_training_that_is_killed_inside_a_notebook_goes_on_from_its_checkpoint(p
 KILLED = """
 import os, pathlib, signal, sys
 import nbformat
-from companion.runs import batch, command
+from companion.runs import batch, command, execution
 
 def half(text, path):
     path = pathlib.Path(path)
@@ -446,7 +449,7 @@ def half(text, path):
 
 if sys.argv[1] == "notebook":
     nbformat.write = lambda notebook, path: half(nbformat.writes(notebook), path)
-    batch.execute(batch.load("batches/some.yaml")[0])
+    execution.execute(batch.load("batches/some.yaml")[0])
 else:
     pathlib.Path.write_text = lambda self, text, **_: half(text, self)
     command.main(["results", "batches/some.yaml", "--out", "table.csv"])

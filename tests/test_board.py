@@ -9,7 +9,7 @@ import pytest
 from book.tools import board, chapters, recorded
 from companion.claims import CONTRADICTED, NOT_RESOLVED, REPRODUCED, chapter, former
 from companion.claims.statements import PAPERS, load, parse
-from companion.runs import batch
+from companion.runs.shown import claimed
 
 ROOT = chapters.ROOT
 PAPER = """
@@ -90,7 +90,7 @@ def test_every_row_of_the_former_board_is_in_one_place(here):
     to_come = {
         f"{md.stem}/{row['id']}"
         for md in chapters.find()
-        for one in batch.claimed(md.with_suffix(".ipynb"))
+        for one in claimed(md.with_suffix(".ipynb"))
         for row in one["claims"]
     }
     assert to_come - placed.keys() == set()

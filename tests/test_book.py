@@ -17,7 +17,7 @@ from companion.claims import chapter
 from companion.claims.statements import PAPERS, load
 from companion.evidence import Record
 from companion.evidence.records import all_records
-from companion.runs import batch
+from companion.runs.shown import claimed, outputs
 
 #: A chapter with one experiment.
 NOTEBOOK = nbformat.writes(
@@ -118,7 +118,7 @@ def test_the_record_shows_every_chapter_and_every_verdict_at_its_scale(html, pag
     asked = {
         (md.stem, row["id"])
         for md in chapters.find()
-        for one in batch.claimed(md.with_suffix(".ipynb"))
+        for one in claimed(md.with_suffix(".ipynb"))
         for row in one["claims"]
     }
     recorded = list(reproduction.recorded(chapters.ROOT / "results"))
@@ -139,7 +139,7 @@ def test_the_scoreboard_shows_every_statement_once(html, pages):
     decided = {
         (row.paper, row.id): row.verdict
         for md in chapters.find()
-        for row in chapter.read(batch.outputs(md.with_suffix(".ipynb"))) or []
+        for row in chapter.read(outputs(md.with_suffix(".ipynb"))) or []
     }
     shown = Counter(row["data-verdict"] for row in rows)
     assert {verdict: shown[verdict] for verdict in board.VERDICTS} == {
@@ -191,7 +191,7 @@ def test_the_front_page_has_the_findings_of_each_paper(html, pages):
 
 def test_claims_that_are_to_be_judged_again_say_so(html, pages):
     for md in chapters.find():
-        former_tables = len(batch.claimed(md.with_suffix(".ipynb")))
+        former_tables = len(claimed(md.with_suffix(".ipynb")))
         assert len(pages[html / "notebooks" / f"{md.stem}.html"].select("p.again")) == former_tables, md.stem
 
 

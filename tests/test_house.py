@@ -21,7 +21,6 @@ TOO_LONG = {
     "companion/recipes/train_cifar10.py",
     "companion/recipes/train_imagenet.py",
     "companion/recipes/tuning.py",
-    "companion/runs/batch.py",
 }
 #: Lines of code of the library, without blank lines, comments and docstrings: at most. It is to come down to 3500.
 CODE = 3862

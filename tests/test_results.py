@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from companion.runs import batch
+from companion.runs.shown import claimed
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = sorted((ROOT / "results").glob("*/*/at_paper_scale.txt"))
@@ -41,6 +42,6 @@ def test_a_record_judges_the_claims_of_its_chapter(path):
     page of records shows them (tests/test_book.py)."""
     printed = re.findall(r"^\[(reproduced|differs|not run at this scale)\] ", path.read_text(), re.M)
     kept = json.loads((path.parents[1] / "claims.json").read_text(encoding="utf-8"))[path.parent.name]
-    shown = batch.claimed(run_of(path).chapter.with_suffix(".ipynb"))
+    shown = claimed(run_of(path).chapter.with_suffix(".ipynb"))
     assert {row["id"] for one in shown for row in one["claims"]} <= {row["id"] for row in kept}
     assert [row["verdict"] for row in kept] == printed

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from book.tools.chapters import ROOT
-from companion.runs import batch
+from companion.runs import batch, chapters
 
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 PAGES = [
@@ -52,7 +52,7 @@ def test_each_integrator_has_a_page_that_opens_with_five_lines():
 
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "book").rglob("*.md"))]
 TEXTS += sorted((ROOT / "notebooks").glob("*.md"))
-RUN = re.compile(r"thermolib run\s+(notebooks/\w+)((?:\s+-p\s+\w+=(?:\"[^\"]*\"|[^\s`\"]+))*)")
+RUN = re.compile(r"companion run\s+(notebooks/\w+)((?:\s+-p\s+\w+=(?:\"[^\"]*\"|[^\s`\"]+))*)")
 CHANGED = re.compile(r"`(-p [^`]+)`")
 
 
@@ -69,7 +69,7 @@ def commands(path) -> list[tuple[str, list[str]]]:
 def test_the_runs_that_a_page_names_are_runs(page):
     for chapter, options in commands(page):
         pairs = [option.partition("=") for option in options]
-        batch.single(ROOT / chapter, {name: batch.literal(value) for name, _, value in pairs})
+        batch.single(ROOT / chapter, {name: chapters.literal(value) for name, _, value in pairs})
 
 
 def test_targets_and_batches_that_pages_name_are_there():

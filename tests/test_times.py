@@ -4,7 +4,7 @@ import json
 
 from book.tools import times
 from companion.evidence import costs
-from companion.runs import batch
+from companion.runs import batch, execution
 from tests.test_batch import project
 
 __all__ = ["project"]
@@ -12,7 +12,7 @@ __all__ = ["project"]
 
 def test_a_batch_is_recorded(project):
     (run,) = batch.load(project / "batches" / "one.yaml")
-    assert batch.execute(run).error == ""
+    assert execution.execute(run).error == ""
     (row,) = times.spent(run)
     assert (row.figure, row.replica_steps, times._kind(row)) == ("Fig. 3", 60, ((2, 4, 1), 5))
     printed = times.printed(run)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from companion.claims import CONTRADICTED, NOT_RESOLVED, NOT_RUN, REPRODUCED, chapter
 from companion.claims.statements import PAPERS, Beyond, Figure, Paper, Statement, load
-from companion.runs import batch
+from companion.runs.shown import claimed, outputs
 
 VERDICTS = (REPRODUCED, CONTRADICTED, NOT_RESOLVED, NOT_RUN)
 AGAIN, NOTHING = "to be judged again", "states nothing that can be decided"
@@ -90,9 +90,9 @@ def gather(source: Path, papers: Iterable[Paper] | None = None) -> Board:
     notebooks = {path.stem: path for path in sorted((source / "notebooks").glob("*.ipynb"))}
     found, former = {}, {}
     for stem, path in notebooks.items():
-        if (rows := chapter.read(batch.outputs(path))) is not None:
+        if (rows := chapter.read(outputs(path))) is not None:
             found[stem] = {(row.paper, row.id): row for row in rows}
-        for shown in batch.claimed(path):
+        for shown in claimed(path):
             places = {f"{stem}/{row['id']}": f"notebooks/{stem}.html#claim-{row['id']}" for row in shown["claims"]}
             former.update(places)
     entries = []

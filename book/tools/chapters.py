@@ -12,8 +12,7 @@ from pathlib import Path
 import nbformat
 from tqdm import tqdm
 
-from companion.runs import batch
-from companion.runs.batch import read
+from companion.runs.chapters import files, read
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -21,7 +20,7 @@ NOTEBOOKS = ROOT / "notebooks"
 
 def find(names: Sequence[str] = (), root: Path = ROOT) -> list[Path]:
     """The ``.md`` files of the named chapters, or of all."""
-    there = batch.chapters(root)
+    there = files(root)
     if unknown := [name for name in names if name not in there]:
         raise SystemExit(f"there is no chapter {unknown[0]!r}; there are: {', '.join(there)}")
     return [there[name] for name in names] if names else list(there.values())

@@ -22,7 +22,7 @@ from book.tools import compare, scoreboard
 from companion.claims import former
 from companion.evidence.experiment import of_chapter
 from companion.evidence.records import Record, all_records
-from companion.runs import batch
+from companion.runs.shown import claimed
 
 #: Tags of cells that are executed again, and whose outputs are not compared.
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
@@ -142,7 +142,7 @@ class Reproduction(SphinxDirective):
                 nodes.Text(", ".join(larger.get((stem, claim["id"]), [])) or "no run at a larger scale is recorded"),
             ]
             for stem, ipynb in notebooks.items()
-            for shown in batch.claimed(ipynb)
+            for shown in claimed(ipynb)
             for claim in shown["claims"]
         ]
         found.append(_table(("Claim", "As the chapter stands", "Recorded at the paper's scale"), rows, "by-scale"))

@@ -23,7 +23,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from book.tools import board
 from companion.claims import chapter, former
-from companion.runs import batch
+from companion.runs.shown import claimed, outputs
 
 TABLE = re.compile(r"^\| where \| what \| decided by \|\n(?:\|.*\|(?:\n|$))+", re.M)
 #: How the table of claims of a chapter that is not ported begins, and what stands above it.
@@ -164,7 +164,7 @@ class Errata(SphinxDirective):
         for stem in in_order(source / "_toc.yml"):
             ipynb = source / "notebooks" / f"{stem}.ipynb"
             self.env.note_dependency(str(ipynb))
-            found, records, rows = tables(ipynb), batch.claimed(ipynb), chapter.read(batch.outputs(ipynb))
+            found, records, rows = tables(ipynb), claimed(ipynb), chapter.read(outputs(ipynb))
             if not found:
                 continue
             if not records and not rows:

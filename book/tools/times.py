@@ -26,8 +26,9 @@ from book.tools import chapters
 from companion.claims import former
 from companion.evidence import costs
 from companion.evidence.provenance import write_whole
-from companion.runs import batch
+from companion.runs import batch, execution, shown
 from companion.runs.batch import Run
+from companion.runs.chapters import parameters_of, read
 
 #: Nodes of the three layers, points in a minibatch.
 Kind = tuple[tuple[int, int, int], int]
@@ -40,7 +41,7 @@ TOLERANCE = re.compile(r"record|(zscore|rtol|atol)=.*")
 def spent(run: Run) -> list[costs.Cost]:
     """What an executed chapter cost, one row per figure, network and size of minibatch."""
     collected = costs.Costs()
-    for output in batch.outputs(run.out):
+    for output in shown.outputs(run.out):
         collected.entries += costs.read("".join(output.get("data", {}).get("text/html", "")))
     return collected.rows
 
@@ -135,7 +136,7 @@ def record(runs: list[Run], folder: Path, names: list[str]) -> None:
         head = {
             "chapter": run.chapter.stem,
             "parameters": "; ".join(f"{k} = {v}" for k, v in run.parameters.items()) or "as in the chapter",
-            "seed": run.parameters.get("seed", batch.parameters_of(batch.read(run.chapter)).get("seed", "none")),
+            "seed": run.parameters.get("seed", parameters_of(read(run.chapter)).get("seed", "none")),
             **{name: made[name] for name in ("commit", "started", "machine", "GPU", "versions")},
             "wall time": f"{made['seconds']:.0f} s, threads: {made['threads']}",
             "memory": f"{made['peak memory in GiB']} GiB at most",
@@ -144,7 +145,7 @@ def record(runs: list[Run], folder: Path, names: list[str]) -> None:
         there.parent.mkdir(parents=True, exist_ok=True)
         lines = [_line(name, str(value)) for name, value in head.items()]
         write_whole(there, "\n".join(lines) + "\n\n" + printed(run) + "\n")
-    claimed = {run.name: [row for shown in batch.claimed(run.out) for row in shown["claims"]] for run in runs}
+    claimed = {run.name: [row for one in shown.claimed(run.out) for row in one["claims"]] for run in runs}
     found = {name: [{k: row[k] for k in ("id", "ours", "verdict")} for row in rows] for name, rows in claimed.items()}
     for file, new in (("claims.json", found), ("times.json", {run.name: measured(run) for run in runs})):
         old = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
@@ -169,7 +170,7 @@ def main() -> None:
     parser.add_argument("batch", help="its file, as in batches/paper-1.yaml")
     parser.add_argument("--record", action="store_true", help="write the numbers to results/NAME")
     args = parser.parse_args()
-    all_runs = batch.load(args.batch)
+    all_runs = [run for run in batch.load(args.batch) if not run.experiment]  # a record has its own seconds
     runs = [run for run in all_runs if batch.state(run)[0] == "done"]
     if left := [run.name for run in all_runs if run not in runs]:
         print(f"not done, and left out here: {', '.join(left)}")
@@ -193,7 +194,7 @@ def summary(runs: dict[str, dict[str, Any]]) -> str:
     took = ", ".join(f"{name} {run['seconds']:.0f}" for name, run in runs.items())
     total, whole = sum(run["seconds"] for run in runs.values()), wall(runs)
     span = f"{whole:.0f} s from the first start to the last end" if whole < 1.2 * total else "in several sittings"
-    here = batch.provenance(chapters.ROOT)
+    here = execution.provenance(chapters.ROOT)
     return "\n".join(
         [
             *([table(rows, slices), "", "here: on one core, compilation and observations included."] if rows else []),

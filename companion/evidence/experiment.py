@@ -26,7 +26,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import math
+import sys
+import types
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from companion.evidence.records import Record, root
+from companion.evidence.records import Record, as_stored, root
 
 __all__ = ["Difference", "Evidence", "Experiment", "Slice", "experiment"]
 
@@ -93,8 +95,9 @@ class Experiment:
 
     Parameters
     ----------
-    function : its parameters are names to values that JSON knows; it returns a table. A keyword-only ``checkpoints``
-        is given a folder where it may keep what lets it go on after it was stopped.
+    function : its parameters are names to values that JSON knows; it returns a table, an empty one where they leave
+        nothing to run. A keyword-only ``checkpoints`` is given a folder where it may keep what lets it go on after it
+        was stopped.
     chapter : the stem of the chapter's file.
     keys : the columns that identify a row; the others are measured.
     check, quick : what differs from the record's parameters at these scales.
@@ -146,7 +149,8 @@ class Experiment:
         """The record where ``scale`` is "record" and these are its parameters; else computed now.
 
         With "quick", the parameters are those of the quick scale, except where another value than the record's is
-        given. Raises ValueError for another scale, and where there is no record to load.
+        given; where there is no record, all of them. Raises ValueError for another scale, and where there is no record
+        to load.
         """
         if scale not in (RECORD, QUICK):
             raise ValueError(f"scale={scale!r} is not allowed: it must be 'record' or 'quick'")
@@ -162,7 +166,7 @@ class Experiment:
         frame = record.frame() if kept else None
         if frame is not None and asked == of:
             return Evidence(self.name, frame, RECORD, asked, frame, kept)
-        return Evidence(self.name, self.function(**asked), "your run", asked, frame, {})
+        return Evidence(self.name, as_stored(self.function(**asked)), "your run", asked, frame, {})
 
     def make(self, given: Mapping[str, Any]) -> Record:
         """Compute the record with these parameters and write it, whole or not at all."""
@@ -177,38 +181,57 @@ class Experiment:
 
         Raises Difference where a row is not in the record, or differs by more than ``atol + rtol * |record|``.
         """
-        kept = self.record
-        frame, parameters = kept.frame(), kept.provenance()["parameters"]
-        part = self.function(**(parameters | dict(self.check if changes is None else changes)))
-        return self.compare(part, frame)
+        return self.compare(self._part(self.check if changes is None else changes), self.record.frame())
+
+    def recompute_at_random(self, share: float, seed: int) -> Slice:
+        """Recompute randomly chosen runs, as :meth:`slice_at_random` says; a choice of none is followed by another."""
+        for attempt in range(100):
+            if len(part := self._part(self.slice_at_random(share, seed, attempt))):
+                break
+        return self.compare(part, self.record.frame())
+
+    def _part(self, changes: Mapping[str, Any]) -> pd.DataFrame:
+        return self.function(**(self.record.provenance()["parameters"] | dict(changes)))
 
     def compare(self, part: pd.DataFrame, whole: pd.DataFrame) -> Slice:
-        """A table against the record that has its rows; raises as :meth:`recompute`."""
+        """A table against the record that has its rows; raises as :meth:`recompute`. Text must be the same."""
         if not len(part):
             raise Difference(f"{self.name}: the slice has no rows")
-        measured = [name for name in part.columns if name not in self.keys]
+        part = as_stored(part)
         if missing := [name for name in part.columns if name not in whole.columns]:
             raise Difference(f"{self.name}: the record has no column {missing[0]!r}")
-        both = part.merge(whole, on=self.keys, suffixes=("", "|"), how="left", indicator=True, validate="1:1")
+        part = part.reindex(columns=whole.columns)  # what other methods alone have is empty in these rows
+        for table in (part, whole):
+            if (twice := table[self.keys].duplicated()).any():
+                raise Difference(f"{self.name}: two rows have the keys {self._keys(table, int(twice.argmax()))}")
+        both = part.merge(whole, on=self.keys, suffixes=("", "|"), how="left", indicator=True)
         if lost := int((both["_merge"] != "both").sum()):
             raise Difference(f"{self.name}: {lost} of {len(part)} recomputed rows are not in the record")
         largest = 0.0
-        for name in measured:
-            now, then = (both[column].to_numpy(float) for column in (name, f"{name}|"))
-            apart = np.where(np.isnan(now) & np.isnan(then), 0.0, np.abs(now - then))
-            apart = np.where(now == then, 0.0, apart)  # infinities of one sign
+        for name in part.columns.drop(self.keys):
+            now, then = both[name], both[f"{name}|"]
+            same = ((now == then) | (now.isna() & then.isna())).to_numpy(bool)
+            apart, size = np.where(same, 0.0, np.inf), np.zeros(len(both))
+            if pd.api.types.is_numeric_dtype(now) and pd.api.types.is_numeric_dtype(then):
+                a, b = now.to_numpy(float), then.to_numpy(float)
+                known = np.isfinite(a) & np.isfinite(b)
+                apart[known], size[known] = np.abs(a[known] - b[known]), np.abs(b[known])
             slack = self.atol.get(name, 1e-6)
-            bound = slack + self.rtol * np.abs(np.nan_to_num(then))
-            if not (apart <= bound).all():
-                worst = int(np.argmax(np.where(np.isnan(apart), math.inf, apart)))
-                where = ", ".join(f"{key} = {both[key][worst]}" for key in self.keys)
-                raise Difference(f"{self.name}, {where}: {name} is {now[worst]:.6g}, the record has {then[worst]:.6g}")
-            largest = max(largest, float((apart / (np.abs(np.nan_to_num(then)) + slack)).max()))
+            if not (apart <= slack + self.rtol * size).all():
+                worst = int(np.argmax(apart))
+                raise Difference(
+                    f"{self.name}, {self._keys(both, worst)}: {name} is {now[worst]}, the record has {then[worst]}"
+                )
+            largest = max(largest, float((apart / (size + slack)).max()))
         return Slice(self.name, len(part), len(whole), largest, self.rtol)
 
-    def slice_at_random(self, share: float, seed: int) -> dict[str, Any]:
+    def _keys(self, table: pd.DataFrame, row: int) -> str:
+        return ", ".join(f"{key} = {table[key].iloc[row]}" for key in self.keys)
+
+    def slice_at_random(self, share: float, seed: int, attempt: int = 0) -> dict[str, Any]:
         """The changes that make a slice of randomly chosen runs, of a share of them, at least one of each ``pick``."""
-        generator, parameters = np.random.default_rng(seed), self.record.provenance()["parameters"]
+        generator = np.random.default_rng([seed, attempt, zlib.crc32(self.name.encode())])
+        parameters = self.record.provenance()["parameters"]
         changes = dict(self.check)
         for name in self.pick:
             there = parameters[name]
@@ -224,22 +247,34 @@ def experiment(chapter: str, **about: Any) -> Callable[[Callable[..., pd.DataFra
     return lambda function: Experiment(function, chapter, **about)
 
 
+def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The names of the parameters that have another value now."""
+    return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+
+
 def of_chapter(md: Path) -> dict[str, tuple[Experiment, dict[str, Any]]]:
     """The experiments of a chapter, each with the record's parameters: name to both.
 
-    Runs the cells tagged ``parameters``, ``setup`` and ``experiment``, and no others.
+    Runs the cells tagged ``parameters``, ``setup`` and ``experiment``, and no others. Raises ValueError where one of
+    them fails.
     """
     import jupytext
 
-    space: dict[str, Any] = {"__name__": f"chapter_{md.stem}"}
-    given: dict[str, Any] = {}
+    module = types.ModuleType(f"chapter_{md.stem}")
+    sys.modules[module.__name__] = module  # where dataclasses look for what a cell defines
+    space, given = vars(module), dict[str, Any]()
     for number, cell in enumerate(jupytext.read(md).cells):
         tags = set(cell.metadata.get("tags", []))
         if cell.cell_type == "code" and tags & {"parameters", "setup", "experiment"}:
-            exec(compile(cell.source, f"{md.name}, cell {number}", "exec"), space)
+            try:
+                exec(compile(cell.source, f"{md.name}, cell {number}", "exec"), space)
+            except Exception as error:
+                raise ValueError(f"{md.name}, cell {number}: {type(error).__name__}: {error}") from error
             if "parameters" in tags:
                 given = {name: value for name, value in space.items() if not name.startswith("__")}
     found = {one.function.__name__: one for one in space.values() if isinstance(one, Experiment)}
+    if strange := [one for one in found.values() if one.chapter != md.stem]:
+        raise ValueError(f"{md.name} defines an experiment of another chapter: {strange[0].name}")
     return {
         name: (one, one.parameters({k: v for k, v in given.items() if k in one.defaults}))
         for name, one in found.items()

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ import pandas as pd
 import companion
 from companion.evidence.provenance import of_run, reference_loop, write_whole
 
-__all__ = ["Record", "all_records", "root"]
+__all__ = ["Record", "all_records", "as_stored", "root"]
 
 #: Bytes above which a table is compressed.
 LARGE = 200_000
@@ -70,12 +71,20 @@ class Record:
     def exists(self) -> bool:
         return self.about.is_file()
 
+    @property
+    def making_in(self) -> Path:
+        """The folder of the checkpoints of a record that is being made."""
+        return self.project / "runs" / "records" / self.name
+
     def provenance(self) -> dict[str, Any]:
         """Where it comes from. Raises ValueError where it is missing or damaged."""
         try:
-            return json.loads(self.about.read_text(encoding="utf-8"))
+            about = json.loads(self.about.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"{self.about} cannot be read: {error}") from None
+        if missing := [key for key in ("table", "sha256", "parameters") if key not in about]:
+            raise ValueError(f"{self.about} is no provenance of a record: it has no {missing[0]!r}")
+        return about
 
     def frame(self) -> pd.DataFrame:
         """Its table. Raises ValueError where the table is missing, damaged, or not the one the provenance is of."""
@@ -84,20 +93,19 @@ class Record:
             data = self.about.with_name(about["table"]).read_bytes()
             if about["table"].endswith(".gz"):
                 data = gzip.decompress(data)
-        except (OSError, EOFError, KeyError, gzip.BadGzipFile) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"the table of {self.about} cannot be read: {error}") from None
         if hashlib.sha256(data).hexdigest() != about["sha256"]:
             raise ValueError(f"{about['table']} is not the table that {self.about} is about: make the record again")
-        return pd.read_csv(io.BytesIO(data), float_precision="round_trip")
+        return _read(data)
 
     def store(self, frame: pd.DataFrame, about: Mapping[str, Any]) -> None:
-        """Write table and provenance: a reader finds the old record or the new one."""
-        text = frame.to_csv(index=False, float_format="%.7g", lineterminator="\n")
-        data = text.encode()
+        """Write table and provenance: a reader finds the old record, the new one, or a pair that it refuses."""
+        data = _written(frame)
         large = len(data) > LARGE
         name = f"{self.about.stem}.csv" + ".gz" * large
         self.about.parent.mkdir(parents=True, exist_ok=True)
-        part = self.about.with_name(f"{name}.{os.getpid()}.tmp")
+        part = self.about.with_name(f"{name}.tmp")
         part.write_bytes(gzip.compress(data, 9, mtime=0) if large else data)
         os.replace(part, self.about.with_name(name))
         what = {"table": name, "rows": len(frame), "sha256": hashlib.sha256(data).hexdigest(), **about}
@@ -111,21 +119,26 @@ class Record:
 
         Raises ValueError where another process is making it.
         """
-        folder = self.project / "runs" / "records" / self.name
+        folder = self.making_in
         folder.mkdir(parents=True, exist_ok=True)
         with (folder.with_suffix(".lock")).open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise ValueError(f"another process is making the record {self.name}: wait for it or stop it") from None
-            of = folder / "parameters.json"
-            asked = json.dumps(parameters, sort_keys=True)
-            if of.is_file() and of.read_text() != asked:  # checkpoints of other parameters
+            for left in self.about.parent.glob(f"{self.about.stem}.*.tmp"):  # of a process that was killed
+                left.unlink(missing_ok=True)
+            of, asked = folder / "started.json", json.loads(json.dumps(parameters))
+            before_it = json.loads(of.read_text()) if of.is_file() else {}
+            if before_it and before_it["parameters"] != asked:  # checkpoints of other parameters
                 shutil.rmtree(folder)
                 folder.mkdir()
-            write_whole(of, asked)
-            resumed = {"resumed": "the seconds are those since the last start"} if _checkpoints(folder) else {}
-            about, making = of_run(self.project) | resumed, Making(folder)
+                before_it = {}
+            about, making = of_run(self.project), Making(folder)
+            commits = list(dict.fromkeys([*before_it.get("commits", []), about["commit"]]))
+            if any(path.name != of.name for path in folder.iterdir()):
+                about |= {"commit": ", ".join(commits), "resumed": "the seconds are those since the last start"}
+            write_whole(of, json.dumps({"parameters": asked, "commits": commits}))
             before, began, cpu = reference_loop(), time.perf_counter(), sum(os.times()[:4])
             yield making
             if making.frame is None:
@@ -135,19 +148,31 @@ class Record:
                 "processor seconds": round(sum(os.times()[:4]) - cpu, 1),
                 "reference loop in seconds": round((before + reference_loop()) / 2, 3),
             }
-            self.store(making.frame, {"parameters": dict(parameters), **spent, **about})
+            self.store(making.frame, {"parameters": asked, **spent, **about})
             shutil.rmtree(folder)
 
 
-def _checkpoints(folder: Path) -> bool:
-    return any(path.name != "parameters.json" for path in folder.iterdir())
+def _written(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, float_format="%.7g", lineterminator="\n").encode()
+
+
+def _read(data: bytes) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(data)).copy()  # in one piece, where there are many columns
+
+
+def as_stored(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table as it would come back from its record, with numbers of seven digits."""
+    return _read(_written(frame))
 
 
 def all_records(project: Path) -> list[Record]:
-    """The records that a project has."""
+    """The records that a project has, damaged ones among them."""
     found = []
     for path in sorted((project / "results").glob("*/*.json")):
-        with contextlib.suppress(ValueError, AttributeError):
-            if "sha256" in json.loads(path.read_text(encoding="utf-8")):
-                found.append(Record(project, f"{path.parent.name}/{path.stem}"))
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            about = {"sha256": ""}  # who reads it is told what is wrong
+        if isinstance(about, dict) and "sha256" in about:
+            found.append(Record(project, f"{path.parent.name}/{path.stem}"))
     return found

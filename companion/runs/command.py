@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,11 @@ try:
 except ImportError:
     raise SystemExit("the command needs the extra called book: .venv/bin/pip install -e '.[book]'") from None
 
-from companion.runs import batch, scheduling
+from companion.evidence.experiment import of_chapter
 from companion.evidence.provenance import write_whole
+from companion.evidence.records import root
+from companion.runs import audit as audits
+from companion.runs import batch, chapters, execution, scheduling, shown
 
 
 class Command(click.Group):
@@ -34,7 +39,7 @@ def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         if "=" not in pair:
             raise ValueError(f"-p {pair} is not allowed: it is KEY=VALUE, as in -p seed=7")
-    return {key: batch.literal(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+    return {key: chapters.literal(value) for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _is_batch(target: str) -> bool:
@@ -54,14 +59,14 @@ def run(target: str, pairs: tuple[str, ...], only: tuple[str, ...], workers: int
         one = batch.single(target, _parameters(pairs))
         if only or workers or any(where.values()):
             raise ValueError("--only, --workers, --scheduler and --slurm are for batches, and this is a chapter")
-        with batch.locked([one]):
-            batch.sweep([one])
-            outcome = batch.execute(one, progress={"disable": None})
+        with execution.locked([one]):
+            execution.sweep([one])
+            outcome = execution.execute(one, progress={"disable": None})
         if outcome.error:
             at = f"; the notebook up to there: {_relative(one.failed)}" if one.failed.is_file() else ""
-            raise click.ClickException(f"{one.name} failed: {outcome.error}{at}")
+            raise click.ClickException(f"{one.name} {outcome.state}: {outcome.error}{at}")
         click.echo(f"{_relative(one.out)}  {outcome.seconds:.0f} s")
-        click.echo(batch.held(one.out))
+        click.echo(shown.held(one.out))
         return
     if pairs:
         raise ValueError("-p is for a chapter; a batch says its parameters in its file")
@@ -70,7 +75,42 @@ def run(target: str, pairs: tuple[str, ...], only: tuple[str, ...], workers: int
     states = [batch.state(one)[0] for one in runs]
     folders = ", ".join(dict.fromkeys(str(_relative(one.out.parent)) for one in runs))
     click.echo(f"{states.count('done')} of {len(runs)} runs are done; they lie in {folders}")
-    if any(outcome.error for outcome in outcomes):
+    left_out = [outcome for outcome in outcomes if outcome.state == "left out"]
+    for outcome in left_out:
+        click.echo(f"{outcome.name} was left out: {outcome.error}")
+    if states.count("done") + len(left_out) < len(runs):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("name", metavar="CHAPTER/EXPERIMENT")
+@click.option("--log", type=click.Path(path_type=Path), hidden=True)
+def record(name: str, log: Path | None) -> None:
+    """Make the record of an experiment, with the parameters of its chapter; goes on where it was stopped."""
+    one = batch.of_record(root(), name)
+    with execution.under_batch(log) if log else contextlib.nullcontext():
+        experiment, parameters = of_chapter(one.chapter)[one.experiment]
+        about = experiment.make(parameters).provenance()
+    table = one.out.with_name(about["table"])
+    click.echo(f"{_relative(table)}  {about['rows']:,} rows, {about['wall seconds']:.0f} s")
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[CHAPTER/EXPERIMENT]...")
+@click.option("--share", default=0.01, show_default=True, help="Of the runs of each record; at least one.")
+@click.option("--seed", type=click.IntRange(0), help="Of the choice; if not given, another one every time.")
+def audit(names: tuple[str, ...], share: float, seed: int | None) -> None:
+    """Recompute a slice, chosen at random, of every record, and say what differs."""
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    found = []
+    for visit in audits.audit(share, seed, names):
+        click.echo(str(visit))
+        found.append(visit)
+    rows, wrong = sum(one.slice.rows for one in found if one.slice), sum(bool(one.problem) for one in found)
+    took = sum(one.seconds for one in found)
+    many = f"{len(found)} record" + "s" * (len(found) != 1)
+    click.echo(f"{many}, {rows:,} rows recomputed in {took:.0f} s with the seed {seed}; {wrong} wrong")
+    if wrong:
         sys.exit(1)
 
 
@@ -85,12 +125,15 @@ def select(runs: list[batch.Run], only: tuple[str, ...]) -> list[batch.Run]:
 @main.command()
 def ls() -> None:
     """List the chapters with their parameters, and the batches."""
-    root = Path.cwd()
-    for name, md in batch.chapters(root).items():
+    here = Path.cwd()
+    for name, md in chapters.files(here).items():
         click.echo(f"notebooks/{name}")
-        for key, value in batch.parameters_of(batch.read(md)).items():
+        notebook = chapters.read(md)
+        for key, value in chapters.parameters_of(notebook).items():
             click.echo(f"    {key} = {value}")
-    for path in sorted((root / "batches").glob("*.yaml")):
+        for experiment in chapters.experiments_of(notebook):
+            click.echo(f"    record {name}/{experiment}")
+    for path in sorted((here / "batches").glob("*.yaml")):
         click.echo(f"batches/{path.name}: {len(batch.load(path))} runs")
 
 
@@ -115,7 +158,7 @@ def status(target: str) -> None:
 def results(target: str, pairs: tuple[str, ...], csv: bool, out: Path | None) -> None:
     """Tabulate parameters, glued numbers and claims of the runs that are there."""
     runs = batch.load(target) if _is_batch(target) else [batch.single(target, _parameters(pairs))]
-    table = batch.results(runs)
+    table = shown.results(runs)
     if out:
         try:
             write_whole(out, table.to_csv(index=False))

@@ -16,8 +16,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from companion.runs import batch
-from companion.runs.batch import Outcome, Run
+from companion.runs import batch, execution
+from companion.runs.batch import Run
+from companion.runs.execution import Outcome
 
 __all__ = ["run_all"]
 
@@ -56,8 +57,8 @@ def run_all(
         raise ValueError("batches need Dask, the extra called cluster: .venv/bin/pip install -e '.[cluster]'") from None
     if not runs:
         return []
-    with batch.locked(runs):
-        for path in batch.sweep(runs):
+    with execution.locked(runs):
+        for path in execution.sweep(runs):
             say(f"removed {path.name}, left behind by a run that was killed")
         left = []
         for run in runs:
@@ -102,20 +103,21 @@ def _gather(client: Any, runs: Sequence[Run], say: Callable[[str], None], distri
             with suppress(TimeoutError):
                 distributed.wait(list(made), timeout=1.0, return_when="FIRST_COMPLETED")
             if not bar.disable:
-                now = {key.partition("/")[0] for keys in client.processing().values() for key in keys}
-                bar.set_postfix_str(", ".join(sorted(now))[:60])
+                now = {key.rpartition("/")[0] for keys in client.processing().values() for key in keys}
+                doing = [f"{run.name} {batch.said(run)}".strip() for run in runs if run.name in now]
+                bar.set_postfix_str(", ".join(doing)[:100])
             for future in [future for future in made if future.done()]:
                 outcome = _outcome(future, made.pop(future).name)
                 number += 1
                 bar.update()
-                tail = f"failed: {outcome.error}" if outcome.error else f"{outcome.seconds:.0f} s"
+                tail = f"{outcome.state}: {outcome.error}" if outcome.error else f"{outcome.seconds:.0f} s"
                 say(f"[{number}/{len(runs)}] {outcome.name}: {tail}")
                 yield outcome
 
 
 def _make(run: Run) -> Outcome:
     """Make a run, unless it is there: Dask asks again for what a dead worker had finished but not yet reported."""
-    return Outcome(run.name, "done", 0.0) if batch.state(run)[0] == "done" else batch.execute(run)
+    return Outcome(run.name, "done", 0.0) if batch.state(run)[0] == "done" else execution.execute(run)
 
 
 def _outcome(future: Any, name: str) -> Outcome:

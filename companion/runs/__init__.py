@@ -1,0 +1,1 @@
+"""Runs of chapters and records: batches, how they are executed, and the command."""

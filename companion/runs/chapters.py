@@ -1,0 +1,125 @@
+"""The chapters of a project: their files, and the parameters, the experiments and the data that one of them has."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from pathlib import Path
+from typing import Any
+
+from thermolib import datasets
+
+__all__ = ["checked", "experiments_of", "files", "lacking", "literal", "parameters_of", "read"]
+
+
+def files(root: Path) -> dict[str, Path]:
+    """The chapters of a project: stem to ``.md`` file."""
+    return {path.stem: path for path in sorted((root / "notebooks").glob("*.md"))}
+
+
+def read(md: Path) -> Any:
+    """The chapter as a notebook without outputs. Cells are numbered, so that one text always gives one file."""
+    import jupytext
+
+    notebook = jupytext.read(md)
+    for i, cell in enumerate(notebook.cells):
+        cell["id"] = f"c{i:03d}"
+    notebook.metadata.get("jupytext", {}).pop("text_representation", None)  # it holds the version of jupytext
+    return notebook
+
+
+def parameters_of(notebook: Any) -> dict[str, str]:
+    """What the cell tagged ``parameters`` assigns: name to value, as it is written there."""
+    from papermill.inspection import _infer_parameters
+
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])  # papermill expects them on every cell
+    return {p.name: p.default for p in _infer_parameters(notebook, name="python3", language="python")}
+
+
+def experiments_of(notebook: Any) -> list[str]:
+    """The names of the experiments in the cells tagged ``experiment``, which are not run for that.
+
+    Raises ValueError where such a cell is no Python.
+    """
+    found = []
+    for cell in notebook.cells:
+        if "experiment" in cell.metadata.get("tags", []):
+            try:
+                body = ast.parse(cell.source).body
+            except SyntaxError as error:
+                raise ValueError(f"a cell tagged experiment is no Python: {error}") from None
+            functions = [node for node in body if isinstance(node, ast.FunctionDef)]
+            found += [one.name for one in functions if any(map(_experiment, one.decorator_list))]
+    return found
+
+
+def _experiment(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Call) and ast.unparse(decorator.func).split(".")[-1] == "experiment"
+
+
+def lacking(notebook: Any) -> str:
+    """Why data that a chapter's head names are not to be had on this machine, in a sentence; empty where they are."""
+    return next(filter(None, map(_lacking, notebook.metadata.get("thermolib", {}).get("data", []))), "")
+
+
+@functools.cache
+def _lacking(name: str) -> str:
+    try:
+        getattr(datasets, name)()
+    except FileNotFoundError as error:
+        return str(error)
+    return ""
+
+
+def literal(text: str) -> Any:
+    """``1e-5`` is a number, ``[1, 2]`` a list, ``BAOAB`` a word."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+def checked(md: Path, known: dict[str, str], parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters, where ``known`` has each of them and each is of the kind that stands there.
+
+    Raises ValueError otherwise: papermill itself would only log an unknown name, and run with the defaults.
+    """
+    found = {}
+    for name, value in parameters.items():
+        if name not in known:
+            raise ValueError(f"{md.name} has no parameter {name!r}; it has: {', '.join(known) or 'none'}")
+        default = literal(known[name])
+        if isinstance(value, str) and not isinstance(default, str):
+            value = literal(value)  # YAML reads 1e-5 as text
+        if not _alike(value, default):
+            raise ValueError(f"{name}={value!r} is not allowed for {md.name}: {_kind(default)}, as in {known[name]}")
+        found[name] = value
+    return found
+
+
+def _alike(value: Any, default: Any) -> bool:
+    if default is None:
+        return True
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    if isinstance(default, list | tuple):
+        return isinstance(value, list | tuple) and (not default or all(_alike(v, default[0]) for v in value))
+    if isinstance(default, dict):
+        return (
+            isinstance(value, dict)
+            and set(value) == set(default)
+            and all(_alike(value[k], default[k]) for k in default)
+        )
+    return isinstance(value, type(default))
+
+
+def _kind(default: Any) -> str:
+    kinds = {bool: "it is True or False", int: "it is a whole number", float: "it is a number", str: "it is text"}
+    if isinstance(default, list | tuple):
+        return "it is a list" + (f" of which each: {_kind(default[0])}" if default else "")
+    if isinstance(default, dict):
+        return "it is a dict with these keys and values of these kinds"
+    return kinds.get(type(default), f"it is of type {type(default).__name__}")

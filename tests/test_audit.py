@@ -1,0 +1,104 @@
+"""The records of the project are what the library makes, as far as a few slices say; an audit finds what is not."""
+
+import re
+import subprocess
+
+import pytest
+
+from book.tools.chapters import ROOT
+from companion.runs import audit
+from tests.test_batch import call
+from tests.test_evidence import CHAPTER, made, project, restamped, results
+
+__all__ = ["made", "project", "results"]
+
+#: Records that a run of the tests visits: with another commit, others.
+VISITED = 12
+
+
+def of_commit() -> int:
+    """A number that is another one for every commit; one and the same outside of a repository."""
+    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
+    return int(done.stdout[:8], 16) if not done.returncode else 0
+
+
+def test_slices_of_the_project_s_records_agree(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    visits = list(audit.audit(0.001, of_commit()))
+    print(*visits, sep="\n")
+    assert [visit.problem for visit in visits if visit.problem] == []
+
+
+def test_an_audit_says_what_it_compared(made):
+    done = call("audit", "--share", "0.5", "--seed", "1")
+    assert done.exit_code == 0, done.stdout
+    one, every = done.stdout.splitlines()
+    assert re.fullmatch(r"tiny/spirals: 8 of 42 rows, largest difference \d\.\de[-+]\d\d, \d+\.\d s", one)
+    assert re.fullmatch(r"1 record, 8 rows recomputed in \d+ s with the seed 1; 0 wrong", every)
+    assert call("audit", "--share", "0.5", "--seed", "1", "tiny/spirals").stdout.split(",")[0] == one.split(",")[0]
+    seeds = {re.search(r"seed (\d+)", call("audit").stdout)[1] for _ in range(2)}
+    assert len(seeds) == 2
+
+
+def test_one_altered_number_is_found_by_an_audit_that_visits_it(made):
+    def change(frame):
+        frame.loc[(frame.method == "SGLD") & (frame.run == 2) & (frame.step == 6), "loss"] *= 1.001
+        return frame
+
+    restamped(made.record, change)
+    found = [next(audit.audit(0.3, seed)) for seed in range(12)]
+    slices = [made.slice_at_random(0.3, seed) for seed in range(12)]
+    hit = [one["methods"] == ["SGLD"] and one["runs"] == [2] for one in slices]
+    assert [bool(visit.problem) for visit in found] == hit and 0 < sum(hit) < 12
+    done = call("audit", "--share", "1", "--seed", "0")
+    assert done.exit_code == 1 and done.stdout.endswith("; 1 wrong\n")
+    assert done.stdout.startswith("tiny/spirals, method = SGLD, rate = 0.3333333, run = 2, step = 6: loss is ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("def spirals", "def circles", "tiny/spirals: the experiment is gone, its record is still there"),
+        ("steps = 12", "steps = 14", "tiny/spirals: steps changed since it was made: make it again"),
+        ("import time", "import tyme", "tiny/spirals: tiny.md, cell 1: ModuleNotFoundError: No module named 'tyme'"),
+        ("tables = []", "tables = [1 / 0]", "tiny/spirals: ZeroDivisionError: division by zero"),
+        (CHAPTER, "", "tiny/spirals: the experiment is gone, its record is still there"),
+    ],
+)
+def test_what_cannot_be_recomputed_is_wrong(made, old, new, message):
+    (made.record.project / "notebooks" / "tiny.md").write_text(CHAPTER.replace(old, new))
+    done = call("audit", "--seed", "0")
+    assert done.exit_code == 1 and done.stdout.splitlines()[0] == message
+
+
+def test_records_that_are_damaged_or_of_no_chapter_are_wrong_and_the_others_are_visited(made):
+    folder = made.record.about.parent
+    (folder / "other.json").write_text('{"half')
+    (folder.parent / "gone").mkdir()
+    (folder.parent / "gone" / "spirals.json").write_text(made.record.about.read_text())
+    lines = call("audit", "--seed", "0").stdout.splitlines()
+    gone = "the experiment is gone, its record is still there"
+    assert lines[:2] == [f"gone/spirals: {gone}", f"tiny/other: {gone}"]
+    assert lines[2].startswith("tiny/spirals: 4 of 42 rows") and lines[3].endswith("; 2 wrong")
+
+
+def test_a_record_whose_data_are_not_to_be_had_is_left_out_and_that_is_said(made, monkeypatch):
+    monkeypatch.setattr(audit, "lacking", lambda notebook: "MNIST is not on this machine")
+    done = call("audit", "--seed", "0")
+    assert done.exit_code == 0
+    assert done.stdout.startswith(
+        "tiny/spirals was left out: MNIST is not on this machine\n1 record, 0 rows recomputed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--share", "0"], "share=0 is not allowed: it must be above 0 and at most 1"),
+        (["--share", "2"], "share=2 is not allowed"),
+        (["tiny/circles"], "there is no record 'tiny/circles'; there are: tiny/spirals"),
+    ],
+)
+def test_mistakes_are_one_sentence(made, words, message):
+    done = call("audit", *words)
+    assert done.exit_code == 1 and done.output.startswith(f"Error: {message}") and done.output.count("\n") == 1
