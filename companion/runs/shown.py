@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from companion.claims import former
+from companion.claims import chapter, former
 from companion.evidence.records import Record
 from companion.runs.batch import Run, state
 
@@ -37,6 +38,10 @@ def results(runs: list[Run]) -> pd.DataFrame:
         names = {"id": "id", "claim": "sentence", "paper": "paper", "ours": "ours", "verdict": "verdict"}
         for shown in claimed(run.out):
             rows += [{**head, **{k: row.get(v, "") for k, v in names.items()}} for row in shown["claims"]]
+        rows += [
+            {**head, "id": row.id, "claim": row.says, "paper": row.printed, "ours": row.ours, "verdict": row.verdict}
+            for row in chapter.read(outputs(run.out)) or ()
+        ]
         for output in outputs(run.out):
             if glued := output.get("metadata", {}).get("scrapbook", {}).get("name"):
                 text = next((v for k, v in output.get("data", {}).items() if k.endswith("text/plain")), "")
@@ -58,4 +63,8 @@ def claimed(path: Path) -> list[dict[str, Any]]:
 
 def held(path: Path) -> str:
     """How many claims an executed notebook makes, and what became of them."""
+    if rows := chapter.read(outputs(path)):
+        counts = Counter(row.verdict for row in rows)
+        said = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
+        return f"{len(rows)} statements{' (your run)' * any(row.yours for row in rows)}: {said}"
     return former.summary([row for shown in claimed(path) for row in shown["claims"]])
