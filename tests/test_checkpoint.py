@@ -24,32 +24,33 @@ from thermolib.engine.checkpoint import Checkpoint, fingerprint
 forks = pytest.mark.skipif(
     sys.platform != "linux", reason="runs are forked here, and their processes looked up in /proc, as on Linux"
 )
-STEPS, REPLICAS = 400, 150  # three chunks, the last one filled up
+MANY = 150  # three chunks, the last one filled up
+STEPS = {MANY: 400, 1: 1200}
 
 
-def run(folder, workers, seconds=0.0, steps=STEPS):
-    """A run with a checkpoint after every few steps, and a replica that diverges on the way."""
-    sizes = torch.full((REPLICAS,), 0.1)
-    sizes[[3, 140]] = 1e30
+def run(folder, workers, replicas=MANY, seconds=0.0):
+    """A run with a checkpoint after every few steps, and replicas that diverge on the way."""
+    sizes = torch.full((replicas,), 0.1)
+    sizes[[3, 140] if replicas == MANY else []] = 1e30
     integrator = tl.Langevin("BAOAB", step_size=sizes, friction=1.0, temperature=1e-3)
     observe = {"size": lambda state: state.q.square().sum(1)}
     kwargs = {"observe": observe, "every": 50, "checkpoint_seconds": seconds, "workers": workers}
-    return train(runs(REPLICAS), integrator, steps=steps, checkpoint=folder and folder / "run", **kwargs)
+    return train(runs(replicas), integrator, steps=STEPS[replicas], checkpoint=folder and folder / "run", **kwargs)
 
 
-def child(folder, workers):
+def child(folder, workers, replicas):
     """The run in a process of its own, which leaves its result behind."""
     torch.set_num_threads(1)
     try:
-        history = run(folder, workers)
+        history = run(folder, workers, replicas)
     except KeyboardInterrupt:
         os._exit(3)
     result = {"state": history.final.state, "diverged": history.final.diverged, "frame": history.frame}
     (folder / "result").write_bytes(pickle.dumps(result))
 
 
-def begun(folder, workers):
-    process = multiprocessing.get_context("fork").Process(target=child, args=(folder, workers))
+def begun(folder, workers, replicas):
+    process = multiprocessing.get_context("fork").Process(target=child, args=(folder, workers, replicas))
     process.start()
     return process
 
@@ -85,9 +86,15 @@ def written(file):
     return file.stat().st_mtime_ns if file.exists() else 0
 
 
+@pytest.fixture(scope="module", params=[1, MANY], ids="{} replicas".format)
+def replicas(request):
+    """A tensor with one row may have any stride."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def undisturbed():
-    return run(None, 1)
+def undisturbed(replicas):
+    return run(None, 1, replicas)
 
 
 def compare(folder, undisturbed):
@@ -99,28 +106,28 @@ def compare(folder, undisturbed):
 
 @forks
 @pytest.mark.parametrize("workers", [1, 2])
-def test_killed_again_and_again(workers, tmp_path, undisturbed):
+def test_killed_again_and_again(workers, tmp_path, replicas, undisturbed):
     chance = random.Random(workers)
     file = tmp_path / "run"
     for _ in range(5):
         before = written(file)
-        process = begun(tmp_path, workers)
+        process = begun(tmp_path, workers, replicas)
         wait_for(lambda before=before: written(file) != before)  # it goes on from where the last one was
         time.sleep(chance.uniform(0, 0.05))
         helpers = children(process.pid)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "the run ended before it was killed: make it longer"
-        assert workers == 1 or len(helpers) == workers
+        assert workers == 1 or replicas == 1 or len(helpers) == workers
         wait_for(lambda helpers=helpers: not any(map(alive, helpers)), 20)  # nobody works on for a dead parent
-    process = begun(tmp_path, workers)
+    process = begun(tmp_path, workers, replicas)
     process.join()
     assert process.exitcode == 0
     compare(tmp_path, undisturbed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["result", "run"]  # no half-written file is left
 
 
-def dying(folder):
+def dying(folder, replicas):
     """The run, killed when half of its third checkpoint is written."""
     torch.set_num_threads(1)
     save, calls = torch.save, []
@@ -136,34 +143,34 @@ def dying(folder):
         os.kill(os.getpid(), signal.SIGKILL)
 
     torch.save = half
-    run(folder, 1)
+    run(folder, 1, replicas)
 
 
 @forks
-def test_killed_while_it_writes(tmp_path, undisturbed):
-    process = multiprocessing.get_context("fork").Process(target=dying, args=(tmp_path,))
+def test_killed_while_it_writes(tmp_path, replicas, undisturbed):
+    process = multiprocessing.get_context("fork").Process(target=dying, args=(tmp_path, replicas))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", f"run.{process.pid}.part"]
     torch.load(tmp_path / "run", weights_only=True)  # the one before is whole
-    process = begun(tmp_path, 1)
+    process = begun(tmp_path, 1, replicas)
     process.join()
     compare(tmp_path, undisturbed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["result", "run"]
 
 
 @forks
-def test_interrupted_at_the_keyboard(tmp_path, undisturbed):
-    process = begun(tmp_path, 2)
+def test_interrupted_at_the_keyboard(tmp_path, replicas, undisturbed):
+    process = begun(tmp_path, 2, replicas)
     wait_for(lambda: written(tmp_path / "run"))
     helpers = children(process.pid)
     for pid in (*helpers, process.pid):  # a terminal interrupts all of them
         os.kill(pid, signal.SIGINT)
     process.join()
-    assert process.exitcode == 3 and len(helpers) == 2
+    assert process.exitcode == 3 and len(helpers) == (2 if replicas > 1 else 0)  # one replica is one chunk
     assert not any(map(alive, helpers))
-    process = begun(tmp_path, 2)
+    process = begun(tmp_path, 2, replicas)
     process.join()
     compare(tmp_path, undisturbed)
 
@@ -189,15 +196,16 @@ def test_an_interrupt_waits_until_a_checkpoint_is_written(tmp_path, monkeypatch)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_finished_run_is_not_made_again(tmp_path, monkeypatch, undisturbed):
-    first = run(tmp_path, 1)
+def test_a_finished_run_is_not_made_again(tmp_path, monkeypatch, replicas, undisturbed):
+    first = run(tmp_path, 1, replicas)
     monkeypatch.setattr(tl.Langevin, "step", None)
-    again = run(tmp_path, 1)
+    again = run(tmp_path, 1, replicas)
     assert torch.equal(again.final.q, first.final.q) and torch.equal(first.final.q, undisturbed.final.q)
     pd.testing.assert_frame_equal(again.frame, undisturbed.frame, check_exact=True)
 
 
-def test_a_run_of_simulate_resumes_too(tmp_path):
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_run_of_simulate_resumes_too(replicas, tmp_path):
     def go(folder=None):
         observe = {"q": observed}
         kwargs = {
@@ -206,7 +214,7 @@ def test_a_run_of_simulate_resumes_too(tmp_path):
             "observe": observe,
             "progress": False,
         }
-        return tl.simulate(lambda q: q.square().sum(1), BAOAB, torch.ones(3, 2), 200, every=100, **kwargs)
+        return tl.simulate(lambda q: q.square().sum(1), BAOAB, torch.ones(replicas, 2), 200, every=100, **kwargs)
 
     calls = []
 
@@ -376,3 +384,14 @@ def test_fingerprints_tell_the_content_of_tensors():
     b[5000] = 1e-9  # invisible in print
     assert fingerprint({"x": a}) == fingerprint({"x": a.clone()}) != fingerprint({"x": b})
     assert fingerprint({"x": a}) != fingerprint({"x": a.reshape(100, 100)})
+    row = torch.arange(3.0).reshape(3, 1).T  # contiguous, in steps of one or not
+    for one in (row, row.new_zeros(5)[:1].as_strided((1,), (7,)), torch.ones(()), torch.ones(2, dtype=torch.bfloat16)):
+        assert fingerprint({"x": one}) == fingerprint({"x": one.clone(memory_format=torch.contiguous_format)})
+    assert fingerprint({"x": row}) == fingerprint({"x": torch.arange(3.0)[None]})
+
+
+def test_one_replica_that_starts_from_its_network_is_saved(tmp_path):
+    ensemble = runs(1)
+    for _ in range(2):
+        kept = train(ensemble, tl.Metropolis(0.002), start=ensemble.q, checkpoint=tmp_path / "run")
+    assert torch.equal(kept.final.q, train(ensemble, tl.Metropolis(0.002)).final.q)

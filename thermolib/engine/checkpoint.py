@@ -25,7 +25,8 @@ def fingerprint(description: dict[str, Any]) -> str:
 
     def content(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            raw = value.detach().cpu().contiguous()
+            # a clone: where a size is one, what counts as contiguous may have any stride, and bytes have none but one
+            raw = value.detach().cpu().clone(memory_format=torch.contiguous_format)
             digest = hashlib.sha256(raw.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
             return [str(value.dtype), list(value.shape), digest]
         return str(value)

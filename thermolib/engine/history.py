@@ -66,6 +66,11 @@ def join(job: Job, chunks: dict[int, Chunk]) -> Final:
     return Final(state, job.end, torch.cat([part.diverged for part in parts])[: job.replicas])
 
 
+def array(values: Tensor) -> np.ndarray:
+    """As numpy has it, which knows no bfloat16."""
+    return (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()
+
+
 def table(job: Job, records: dict[int, list], final: Final) -> pd.DataFrame:
     """The records of all chunks as a tidy table, ordered by step and replica."""
     steps = [step for step, _ in records[0]]
@@ -75,10 +80,10 @@ def table(job: Job, records: dict[int, list], final: Final) -> pd.DataFrame:
     }
     for name, values in job.columns.items():
         # by way of text: 0.1 in float32 is 0.1 in the table, not 0.10000000149
-        columns[name] = np.tile(values[:, 0].cpu().numpy().astype(str).astype(float), len(steps))
+        columns[name] = np.tile(array(values[:, 0]).astype(str).astype(float), len(steps))
     for name in job.observe:
         rows = [torch.cat([records[n][i][1][name] for n in sorted(records)]) for i in range(len(steps))]
-        columns[name] = torch.cat(rows).numpy()
+        columns[name] = array(torch.cat(rows))
     diverged = final.diverged.cpu().numpy()
     column = pd.array(np.where(diverged < 0, 0, diverged), dtype="Int64")
     column[diverged < 0] = pd.NA

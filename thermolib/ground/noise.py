@@ -68,8 +68,9 @@ class Key(NamedTuple):
         return torch.stack(words, -1).flatten(-2)[..., :count]
 
     def uniform(self, draw: int, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """``[R, count]`` numbers, uniform on (0, 1); in float32 the largest of them round to 1."""
-        return (self.bits(draw, count).to(dtype) + 0.5) * 2.0**-32
+        """``[R, count]`` numbers, uniform on (0, 1); in float32 and narrower types the largest of them round to 1."""
+        wide = torch.promote_types(dtype, torch.float32)
+        return ((self.bits(draw, count).to(wide) + 0.5) * 2.0**-32).to(dtype)
 
     def normal(self, draw: int, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
         r"""``[R, count]`` standard normal numbers, by Box and Muller:
@@ -78,14 +79,14 @@ class Key(NamedTuple):
         index = torch.arange((count + 3) // 4, device=self.replica.device)[None, :]
         zero = torch.zeros_like(self.replica + index)
         counter = (zero + index, zero + (self.step & _MASK), zero + (self.offset + draw), zero + (self.step >> 32))
+        wide = torch.promote_types(dtype, torch.float32)  # half precision has no numbers as small as these
         u0, u1, u2, u3 = (
-            (word.to(dtype) + 0.5) * 2.0**-32 for word in philox(counter, (zero + self.seed, zero + self.replica))
+            (word.to(wide) + 0.5) * 2.0**-32 for word in philox(counter, (zero + self.seed, zero + self.replica))
         )
         r0, r1 = torch.sqrt(-2.0 * torch.log(u0)), torch.sqrt(-2.0 * torch.log(u2))
         a0, a1 = (2.0 * math.pi) * u1, (2.0 * math.pi) * u3
-        return torch.stack(
-            (r0 * torch.cos(a0), r0 * torch.sin(a0), r1 * torch.cos(a1), r1 * torch.sin(a1)), -1
-        ).flatten(1)[:, :count]
+        numbers = (r0 * torch.cos(a0), r0 * torch.sin(a0), r1 * torch.cos(a1), r1 * torch.sin(a1))
+        return torch.stack(numbers, -1).flatten(1)[:, :count].to(dtype)
 
 
 def key(seed: int, replicas: int | Tensor, step: int = 0, device: torch.device | str = "cpu") -> Key:

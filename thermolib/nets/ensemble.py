@@ -140,7 +140,8 @@ class Ensemble:
         """
         with torch.no_grad():
             x = x.to(self.device, self.dtype if x.is_floating_point() else None)
-            return vmap(self.single, in_dims=(0, 0 if own else None))(self.q if q is None else q.to(self.device), x)
+            q = self.q if q is None else q.to(self.device, self.dtype)
+            return vmap(self.single, in_dims=(0, 0 if own else None))(q, x)
 
     def potential(self, loss: Loss, data: Split | Splits) -> Callable[[Tensor], Tensor]:
         """The loss on a whole data set as a function ``[R, P] -> [R]``."""

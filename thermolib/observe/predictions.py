@@ -93,7 +93,7 @@ class Predictions:
         ------
         ValueError : outputs of another shape than the samples before.
         """
-        self._parts.setdefault(part, _Running(self.keep)).add(outputs.detach().cpu())
+        self._parts.setdefault(part, _Running(self.keep)).add(_wide(outputs.detach().cpu()))
 
     def __len__(self) -> int:
         """Samples of each replica so far."""
@@ -136,6 +136,11 @@ class Predictions:
         kept = self.kept
         kept = kept.flatten(0, 1)[:, None] if pool else kept
         return torch.quantile(kept, torch.tensor(levels, dtype=kept.dtype), dim=0)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In single precision at least: numpy has no bfloat16, and half precision no quantiles."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class _Running:
@@ -259,10 +264,11 @@ class Samples:
         first = next(rows, None)
         if first is None:
             raise ValueError("there are no samples to save")
-        file = np.lib.format.open_memmap(path, mode="w+", dtype=first.numpy().dtype, shape=(len(self), *first.shape))
-        file[0] = first.numpy()
+        kind = _wide(first).numpy().dtype
+        file = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(len(self), *first.shape))
+        file[0] = _wide(first).numpy()
         for number, row in enumerate(rows, 1):
-            file[number] = row.numpy()
+            file[number] = _wide(row).numpy()
         file.flush()
 
     @classmethod
