@@ -84,7 +84,7 @@ def run(
                 elif kind == "record":
                     records[number].append(content)
                 elif kind == "sample":
-                    job.collect.add(content[1], content[0], number)
+                    job.collect.add(content[1], content[0], number, content[2])
                 else:
                     chunks[number] = content
                     if file is not None:  # the records up to this state, and no later ones
