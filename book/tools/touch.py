@@ -88,7 +88,7 @@ def ground(shares: Sequence[np.ndarray], extent: Sequence[float], data: Any) -> 
 def temperature() -> dict[str, Any]:
     """What one classifier of Figure 1 of the first paper decides, at nine temperatures: from the chapter's records."""
     heated, drawn = (Record(ROOT, f"figure_1/{name}").frame() for name in ("heated", "classifiers"))
-    last = heated.query("data == 'corrected' and start == 'small' and step == step.max()").sort_values("run")
+    last = heated.query("step == step.max()").sort_values("run")
     record = {float(tau): part["test accuracy"].to_numpy() for tau, part in last.groupby("temperature")}
     pictures = drawn[drawn["step"] == drawn["step"].max()].sort_values("row").set_index("temperature")
     shares = [pictures.loc[tau].filter(regex=r"^p\d+$").to_numpy() for tau in record]
