@@ -5,11 +5,14 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from small import BAOAB, needs_compiler, runs, train
+from torch._inductor.runtime import cache_dir_utils
 
 import thermolib as tl
 from thermolib.engine import compiled, loop
@@ -121,30 +124,57 @@ def test_a_run_in_several_calls_is_the_run_in_one(monkeypatch, cuts, replicas):
 COMPILE = """
 import sys
 import torch
-from torch._dynamo.utils import counters
 from thermolib.engine.compiled import compile_step
-threads, constant = int(sys.argv[1]), float(sys.argv[2])
-torch.set_num_threads(threads)
-stiffness, q = torch.full((3,), constant), torch.ones(5, 3)
-value = compile_step(lambda q: [(stiffness * torch.tanh(q)).sum()], [q])(q)[0]
-print(float(value), counters["inductor"]["fxgraph_cache_hit"])
+for threads, constant in eval(sys.argv[1]):
+    torch.set_num_threads(threads)
+    stiffness, q = torch.full((3,), constant), torch.ones(5, 3)
+    value = compile_step(lambda q: [(stiffness * torch.tanh(q)).sum()], [q])(q)[0]
+    from torch._dynamo.utils import counters
+    print(float(value), counters["inductor"].pop("fxgraph_cache_hit", 0))
 """
 
 
 @needs_compiler
 def test_another_process_takes_what_was_compiled(tmp_path):
-    """Not what was compiled for another number of threads; and constants are its own."""
-    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    """From a folder that only its owner can read and write, with nothing left where others can. Not what was compiled
+    for another number of threads; and constants are its own."""
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
 
-    def run(*arguments):
-        command = [sys.executable, "-c", COMPILE, *arguments]
-        value, hits = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=True
-        ).stdout.split()
-        return float(value), int(hits)
+    def run(*steps):
+        command = [sys.executable, "-c", COMPILE, str(steps)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return [(float(value), int(hits)) for value, hits in map(str.split, done.stdout.splitlines())]
 
-    value = 15 * math.tanh(1)
-    assert run("1", "1") == (pytest.approx(value), 0)
-    assert run("1", "1") == (pytest.approx(value), 1)
-    assert run("2", "1") == (pytest.approx(value), 0)
-    assert run("1", "2")[0] == pytest.approx(2 * value)
+    value = pytest.approx(15 * math.tanh(1))
+    assert run((1, 1.0)) == [(value, 0)]
+    same, threads, other = run((1, 1.0), (2, 1.0), (1, 2.0))
+    assert (same, threads) == ((value, 1), (value, 0)) and other[0] == pytest.approx(30 * math.tanh(1))
+    (folder,) = tmp_path.rglob("thermolib/compiled")
+    assert folder.stat().st_mode & 0o777 == 0o700 and any(folder.rglob("*.so"))
+    assert list((tmp_path / "tmp").rglob("*inductor*")) == []
+
+
+def test_where_compiled_steps_are_kept(tmp_path, monkeypatch):
+    def kept():
+        compiled._keep()
+        return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+
+    monkeypatch.setattr(compiled.pooch, "os_cache", lambda project: tmp_path / project)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "mine"))
+    assert kept() == tmp_path / "mine" and not kept().exists(), "the user's own is not touched"
+    own = tmp_path / "thermolib" / "compiled"
+    own.mkdir(parents=True)
+    own.chmod(0o777)
+    for torchs in (False, True):  # and its own folder is named there once torch has compiled something else
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+        if torchs:
+            monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", cache_dir_utils.default_cache_dir())
+        assert kept() == own and own.stat().st_mode & 0o777 == 0o700
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setattr(compiled.pooch, "os_cache", lambda project: "/dev/null")  # where no folder can be made
+    private = kept()
+    assert private.stat().st_mode & 0o777 == 0o700 and private.parent == Path(tempfile.gettempdir())
+    assert private != Path(cache_dir_utils.default_cache_dir())
+    private.rmdir()

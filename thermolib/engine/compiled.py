@@ -2,20 +2,24 @@
 
 A step is traced to a graph of tensor operations and handed to TorchInductor. All hyperparameters, seeds and counters
 are tensor inputs, so a change of their values meets the same graph; there are no guards to check at every call.
-What was compiled stays on the disk, in TorchInductor's folder, and the next process takes it from there.
+What was compiled stays on the disk, in ``~/.cache/thermolib/compiled``, and the next process takes it from there.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
+import os
 import shutil
 import sysconfig
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pooch
 import torch
 from torch import Tensor
 from torch._guards import TracingContext, tracing
@@ -58,6 +62,28 @@ def possible(device: str) -> bool:
     return False
 
 
+def _keep() -> str:
+    """The folder in which TorchInductor keeps what it compiles: in the user's cache, which nobody else can write to.
+
+    Its own folder has a name that anybody can guess, in a place where all may write, and what lies there is executed.
+    The one that the user names in ``TORCHINDUCTOR_CACHE_DIR`` is taken as it is.
+    """
+    if named := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+        if named != default_cache_dir():  # torch puts its own there when it is the first to look
+            return named
+    folder = Path(pooch.os_cache("thermolib")) / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError:  # as in a container, where the home of an account may not be its own
+        folder = Path(tempfile.mkdtemp(prefix="thermolib-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    return str(folder)
+
+
 def compile_step(step: Flat, example: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
     """The compiled form of a function of tensors, taken from this process if the same graph was compiled before.
 
@@ -68,6 +94,7 @@ def compile_step(step: Flat, example: Sequence[Tensor]) -> Callable[..., Sequenc
 
 def recorded(step: Flat, example: Sequence[Tensor]) -> torch.fx.GraphModule:
     """The graph of the tensor operations that a function does."""
+    _keep()  # before torch looks where to
     with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):  # else each operation sets up its own
         return make_fx(step)(*example)
 
@@ -80,9 +107,12 @@ def compile_graph(graph: torch.fx.GraphModule, example: Sequence[Tensor]) -> Cal
     kinds = tuple((t.shape, t.dtype, t.device) for t in example)
     identity = (graph.code, kinds, constants, torch.get_num_threads())
     if identity not in _compiled:
+        folder = _keep()
+        from torch._inductor import codecache, config
         from torch._inductor import compile as inductor_compile
-        from torch._inductor import config
 
+        codecache._HEADER_DIR = os.path.join(folder, "headers")  # wherever the rest goes, torch would keep its own
+        codecache._HEADER_LOCK_DIR = os.path.join(folder, "headers", "locks")
         # Only where shapes could be symbolic does TorchInductor look for what other processes have compiled, and only
         # settings, not the state of torch, tell it that the number of threads was another. Shapes are those of the
         # example and need no look at every call.
