@@ -13,16 +13,20 @@ endif
 # Kernels may import torchvision whatever build of torch its wheel was made for.
 export PYTHONPATH := $(CURDIR)/book/tools/site$(if $(PYTHONPATH),:$(PYTHONPATH))
 
+# The parts of `make test`: chapters and pages, what is killed and what runs on a cluster, and everything else.
+PARTS := units book faults
+book := notebooks $(addprefix tests/test_,$(addsuffix .py,book browser snippets))
+faults := $(addprefix tests/test_,$(addsuffix .py,batch checkpoint imagenet slurm))
+units := $(filter-out $(book) $(faults),$(sort $(wildcard tests/test_*.py)))
+
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test audit reproduce chapters paper-1 bench serve clean
+.PHONY: help book pdf test test-units test-book test-faults audit reproduce chapters paper-1 bench serve clean
 .NOTPARALLEL:
 
 help:
 	@echo "make book        build the book from the stored outputs of its chapters and print the page to open"
 	@echo "make pdf         the same book as one PDF, printed by Chromium"
-	@echo "make test        everything that CI checks: style, types, units, every chapter, the book in a browser"
-	@echo "                 (RECORD=1 keeps the times and outcomes for the record of reproduction)"
-	@echo "make audit       recompute a random slice of every record (AUDIT_SHARE=0.01 of its runs, AUDIT_SEED=N)"
+.PHONY: help book pdf test test-units test-book test-faults audit reproduce chapters paper-1 bench serve clean
 	@echo "make reproduce   execute every chapter afresh into runs/ and build the book that shows those runs"
 	@echo "make chapters    execute the chapters and rewrite their stored outputs (NAME=stem for one of them)"
 	@echo "make paper-1     every figure of the first paper at its own scale, with times (RECORD=1 keeps the numbers)"
@@ -45,12 +49,15 @@ book: $(STAMP)
 pdf: $(STAMP)
 	@$(BIN)/python -m book.tools.pdf
 
+# All parts run, whether or not one fails; the time of each stands at the end.
 test: $(STAMP)
-	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=15
+	@failed=; took=; for part in $(PARTS); do \
+	  began=$$(date +%s); $(MAKE) --no-print-directory test-$$part || failed="$$failed $$part"; \
+	  spent=$$(($$(date +%s) - began)); took="$$took  $$part $$((spent / 60)) min $$((spent % 60)) s\n"; \
+	done; printf "\n$$took"; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 	@$(if $(RECORD),cp runs/compared.json results/compared.json)
 
-audit: $(STAMP)
-	@$(BIN)/companion audit $(if $(AUDIT_SHARE),--share $(AUDIT_SHARE)) $(if $(AUDIT_SEED),--seed $(AUDIT_SEED))
+.PHONY: help book pdf test test-units test-book test-faults audit reproduce chapters paper-1 bench serve clean
 
 reproduce: $(STAMP)
 	@$(BIN)/companion run batches/default.yaml
