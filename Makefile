@@ -26,7 +26,10 @@ units := $(filter-out $(book) $(faults),$(sort $(wildcard tests/test_*.py)))
 help:
 	@echo "make book        build the book from the stored outputs of its chapters and print the page to open"
 	@echo "make pdf         the same book as one PDF, printed by Chromium"
-.PHONY: help book pdf test test-units test-book test-faults audit reproduce chapters paper-1 bench serve clean
+	@echo "make test        everything that CI checks, in three parts with their times: style, types and units; every"
+	@echo "                 chapter and the book in a browser; runs that are killed and clusters (PARTS=units for one;"
+	@echo "                 RECORD=1 keeps the times and outcomes of the chapters for the record of reproduction)"
+	@echo "make audit       recompute a random slice of every record (AUDIT_SHARE=0.01 of its runs, AUDIT_SEED=N)"
 	@echo "make reproduce   execute every chapter afresh into runs/ and build the book that shows those runs"
 	@echo "make chapters    execute the chapters and rewrite their stored outputs (NAME=stem for one of them)"
 	@echo "make paper-1     every figure of the first paper at its own scale, with times (RECORD=1 keeps the numbers)"
@@ -57,7 +60,11 @@ test: $(STAMP)
 	done; printf "\n$$took"; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 	@$(if $(RECORD),cp runs/compared.json results/compared.json)
 
-.PHONY: help book pdf test test-units test-book test-faults audit reproduce chapters paper-1 bench serve clean
+test-units test-book test-faults: test-%: $(STAMP)
+	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=10 $($*)
+
+audit: $(STAMP)
+	@$(BIN)/companion audit $(if $(AUDIT_SHARE),--share $(AUDIT_SHARE)) $(if $(AUDIT_SEED),--seed $(AUDIT_SEED))
 
 reproduce: $(STAMP)
 	@$(BIN)/companion run batches/default.yaml

@@ -16,7 +16,6 @@ from nbval.plugin import IPyNbCell
 from book.tools import compare
 from companion.claims import former
 from companion.runs import execution
-from thermolib import datasets
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What the last comparison of each chapter took and gave; `make test RECORD=1` keeps it in results/.
@@ -66,6 +65,8 @@ for owner, method in [(IPyNbCell, compare_outputs), (RunningKernel, execute_cell
 @functools.cache
 def missing(name):
     """The sentence that says why the data of this name are not there; empty where they are."""
+    from thermolib import datasets  # brings torch, which most chapters' tests do without
+
     try:
         getattr(datasets, name)()
     except FileNotFoundError as error:

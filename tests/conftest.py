@@ -4,12 +4,12 @@ import fcntl
 
 import pytest
 
-from book.tools import build
-
 
 @pytest.fixture(scope="session")
 def html():
     """The folder of the built book. Of the workers of a parallel run, the first builds it and the others wait."""
+    from book.tools import build
+
     build.HTML.parent.mkdir(exist_ok=True)
     with open(build.HTML.parent / "build.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""A small training problem for the tests of runs, what they ask of the machine, and the head of a chapter."""
+"""A small training problem for the tests of runs, and what they ask of the machine."""
 
 import warnings
 
@@ -13,15 +13,6 @@ with warnings.catch_warnings():
         not compiled.possible("cpu"), reason="steps cannot be compiled here: no C++ compiler or no Python headers"
     )
 compiled.possible.cache_clear()
-
-#: How the text of a chapter begins.
-HEAD = """\
----
-jupytext:
-  formats: ipynb,md:myst
-kernelspec: {display_name: Python 3, language: python, name: python3}
----
-"""
 
 DATA = tl.datasets.trigonometric(train=100, test=40, seed=3)
 BAOAB = tl.Langevin("BAOAB", step_size=0.1, friction=1.0, temperature=1e-3)

@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 from click.testing import CliRunner
-from small import HEAD
+from head import HEAD
 
 from book.tools import chapters
 from companion.runs import batch, command, execution, scheduling, shown

@@ -7,7 +7,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
-from small import HEAD
+from head import HEAD
 
 from book.tools import execute
 from book.tools.compare import Tolerance, claims_difference, difference, texts, tolerance

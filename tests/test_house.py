@@ -91,6 +91,14 @@ def test_the_library_knows_nothing_of_chapters_command_lines_and_figures():
     assert done.stdout.strip() == "[]"
 
 
+def test_rules_and_files_do_without_torch():
+    """What starts a run, judges numbers and makes the book from stored outputs begins at once."""
+    names = "companion.runs.command, companion.claims.statements, companion.evidence.records, book.tools.build"
+    look = f"import sys, book.tools.compare, book.tools.execute, {names}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def code_lines(path: Path) -> int:
     """Lines that hold code: no blank ones, comments, docstrings."""
     text = path.read_text(encoding="utf-8")

@@ -5,9 +5,9 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from small import HEAD
+from head import HEAD
 
-from book.tools import build, chapters, execute, reference, scoreboard
+from book.tools import build, chapters, execute, scoreboard
 
 CHAPTER = (
     HEAD
@@ -112,6 +112,8 @@ def test_the_order_of_the_chapters(tmp_path):
 
 
 def test_sections_of_a_docstring_become_fields():
+    from book.tools import reference
+
     lines = [
         "Does it.",
         "",

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 __all__ = ["commit", "of_run", "processor", "provenance", "reference_loop", "versions", "write_record"]
 
 
 def provenance(*packages: str) -> dict[str, str]:
     """What to store beside a result; ``packages`` are named with their versions beside Python's and torch's."""
+    import torch  # where it is needed, here and below: the command and the tests of files do without
+
     return {
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
         "commit": commit(Path(__file__).parent, "."),
@@ -32,6 +33,8 @@ def provenance(*packages: str) -> dict[str, str]:
 
 def of_run(root: Path) -> dict[str, Any]:
     """Where a run of a project is made: commit, versions, machine, device, precision, threads, date."""
+    import torch
+
     return {
         "commit": commit(root, "thermolib", "companion", "notebooks/*.md"),
         "versions": versions("torch", "numpy", "pandas", "scipy"),
@@ -49,6 +52,8 @@ def reference_loop() -> float:
     2,000 steps of gradient descent on one perceptron 2-100-1, with a Python loop over its tensors, on one thread: what
     the papers' own programs do. The best of three.
     """
+    import torch
+
     threads, generator = torch.get_num_threads(), torch.Generator().manual_seed(0)
     module = torch.nn.Sequential(torch.nn.Linear(2, 100), torch.nn.ReLU(), torch.nn.Linear(100, 1))
     x, y = torch.rand(20, 2, generator=generator), torch.rand(20, 1, generator=generator)

@@ -29,8 +29,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import companion
-import thermolib
 from companion.evidence.experiment import changed, of_chapter
 from companion.evidence.records import Record
 from companion.runs.chapters import checked, experiments_of, files, parameters_of, read
@@ -85,8 +83,8 @@ class Run:
     def inputs(self) -> dict[str, str]:
         """What identifies the run: a hash for each thing that its result depends on."""
         library = hashlib.sha256()
-        for package in (Path(thermolib.__file__).parent, Path(companion.__file__).parent):
-            for path in sorted(package.rglob("*.py")):
+        for package in ("thermolib", "companion"):
+            for path in sorted((Path(__file__).parents[2] / package).rglob("*.py")):
                 library.update(path.read_bytes())
         lock = self.project / "constraints.txt"
         contents = {
