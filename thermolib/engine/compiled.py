@@ -24,8 +24,6 @@ import torch
 from torch import Tensor
 from torch._guards import TracingContext, tracing
 from torch._subclasses import FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 __all__ = ["compilations", "compile_graph", "compile_step", "possible", "recorded"]
 
@@ -95,6 +93,8 @@ def compile_step(step: Flat, example: Sequence[Tensor]) -> Callable[..., Sequenc
 def recorded(step: Flat, example: Sequence[Tensor]) -> torch.fx.GraphModule:
     """The graph of the tensor operations that a function does."""
     _keep()  # before torch looks where to
+    from torch.fx.experimental.proxy_tensor import make_fx  # with what it brings, a tenth of the library's start
+
     with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):  # else each operation sets up its own
         return make_fx(step)(*example)
 
@@ -110,6 +110,7 @@ def compile_graph(graph: torch.fx.GraphModule, example: Sequence[Tensor]) -> Cal
         folder = _keep()
         from torch._inductor import codecache, config
         from torch._inductor import compile as inductor_compile
+        from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
         codecache._HEADER_DIR = os.path.join(folder, "headers")  # wherever the rest goes, torch would keep its own
         codecache._HEADER_LOCK_DIR = os.path.join(folder, "headers", "locks")

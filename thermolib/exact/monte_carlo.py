@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from scipy.special import erfcx
-from scipy.stats import ncx2
+from scipy.special import chndtr, erfcx
 
 from thermolib.ground import checks
 
@@ -85,4 +84,4 @@ def metropolis_acceptance(*, scale: float, radius: float, dimension: int) -> flo
     checks.above("scale", scale)
     checks.above("radius", radius)
     ratio = (radius / scale) ** 2
-    return float(ncx2.cdf(ratio, checks.integer("dimension", dimension, 1), ratio))
+    return float(chndtr(ratio, checks.integer("dimension", dimension, 1), ratio))
