@@ -22,10 +22,16 @@ def langevin(step_size, friction=1.0, temperature=1e-3):
     return tl.Langevin("BAOAB", step_size=step_size, friction=friction, temperature=temperature)
 
 
-@needs_compiler
-def test_values_never_compile_again():
+@pytest.fixture
+def counted(monkeypatch):
+    """Steps are recorded and counted as ever, but what would be compiled is only replayed, which takes no time."""
+    monkeypatch.setattr(loop, "possible", lambda device: True)
+    monkeypatch.setattr(compiled, "_compiled", {})
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, example: graph)
+
+
+def test_values_never_compile_again(counted):
     train(runs(3), BAOAB, compile=True)
-    before = compiled.compilations()
     train(runs(3), langevin(0.2, 5.0, 0.0), compile=True)  # other values
     train(runs(3), langevin(torch.tensor([0.1, 0.2, 0.3])), compile=True)  # one per replica
     train(runs(3, seed=77), BAOAB, compile=True)  # another seed
@@ -33,26 +39,22 @@ def test_values_never_compile_again():
     train(runs(3), BAOAB, steps=31, every=3, compile=True)  # other numbers of steps
     first = train(runs(3), BAOAB, compile=True)
     train(runs(3), BAOAB, start=first.final, compile=True)  # going on
-    assert compiled.compilations() == before
+    assert compiled.compilations() == 1
 
 
-@needs_compiler
 @pytest.mark.parametrize("thermostats", ["group", "tensor"])
-def test_thermostats_compile_once(thermostats):
-    law = tl.AdaptiveLangevin(step_size=0.1, temperature=1e-3, noise=0.01, coupling=0.1, thermostats=thermostats)
-    train(runs(3), law, compile=True)
-    before = compiled.compilations()
-    train(runs(3), law, compile=True)
-    assert compiled.compilations() == before
+def test_thermostats_compile_once(counted, thermostats):
+    for temperature in (1e-3, 2e-3):
+        law = tl.AdaptiveLangevin(step_size=0.1, temperature=temperature, thermostats=thermostats)
+        train(runs(3), law, compile=True)
+    assert compiled.compilations() == 1
 
 
-@needs_compiler
-def test_other_operations_do():
+def test_other_operations_do(counted):
     """The count can count."""
     train(runs(3), BAOAB, compile=True)
-    before = compiled.compilations()
     train(runs(3), tl.SGD(step_size=0.1), compile=True)
-    assert compiled.compilations() == before + 1
+    assert compiled.compilations() == 2
 
 
 @needs_compiler
@@ -139,8 +141,11 @@ def test_another_process_takes_what_was_compiled(tmp_path):
     """From a folder that only its owner can read and write, with nothing left where others can. Not what was compiled
     for another number of threads; and constants are its own."""
     environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
-    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
+    own = tmp_path / "cache" / "thermolib" / "compiled"
+    own.mkdir(parents=True)
+    (own / "headers").symlink_to(Path(compiled._keep()) / "headers")  # they take longest, and may be there already
 
     def run(*steps):
         command = [sys.executable, "-c", COMPILE, str(steps)]
@@ -151,8 +156,7 @@ def test_another_process_takes_what_was_compiled(tmp_path):
     assert run((1, 1.0)) == [(value, 0)]
     same, threads, other = run((1, 1.0), (2, 1.0), (1, 2.0))
     assert (same, threads) == ((value, 1), (value, 0)) and other[0] == pytest.approx(30 * math.tanh(1))
-    (folder,) = tmp_path.rglob("thermolib/compiled")
-    assert folder.stat().st_mode & 0o777 == 0o700 and any(folder.rglob("*.so"))
+    assert own.stat().st_mode & 0o777 == 0o700 and any(own.rglob("*.so"))
     assert list((tmp_path / "tmp").rglob("*inductor*")) == []
 
 

@@ -5,12 +5,28 @@ import json
 from book.tools import times
 from companion.evidence import costs
 from companion.runs import batch, execution
-from tests.test_batch import project
+from tests.test_batch import CHAPTER, project
 
 __all__ = ["project"]
 
+#: A cell that trains, and says what it costs.
+TRAINS = """
+```{code-cell} ipython3
+import thermolib as tl
+from companion.evidence.costs import Costs
+
+runs = tl.Ensemble(tl.models.shlp(2, 4), replicas=2, device="cpu")
+data = tl.datasets.spirals(train=20, test=2)
+history = tl.train(runs, tl.SGD(rate), data, loss=tl.losses.bce, batch_size=5, steps=steps, compile=False)
+costs = Costs()
+costs.add("Fig. 3", history, network="2-4-1", batch=5)
+costs
+```
+"""
+
 
 def test_a_batch_is_recorded(project):
+    (project / "notebooks" / "tiny.md").write_text(CHAPTER + TRAINS)
     (run,) = batch.load(project / "batches" / "one.yaml")
     assert execution.execute(run).error == ""
     (row,) = times.spent(run)

@@ -106,7 +106,6 @@ class LastLine(io.TextIOBase):
 def _execute_notebook(run: Run, progress: bool | dict[str, Any]) -> Outcome:
     import nbformat
     import papermill
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     inputs, began, now = run.inputs(), time.perf_counter(), datetime.datetime.now(datetime.UTC)
@@ -129,7 +128,7 @@ def _execute_notebook(run: Run, progress: bool | dict[str, Any]) -> Outcome:
                 )
             except PapermillExecutionError as raised:
                 error = f"{raised.ename}: {raised.evalue}"
-            except DeadKernelError as raised:
+            except RuntimeError as raised:  # also where it died before it had answered at all
                 error = f"the kernel died: {raised}"
         error = watch.broken or error
         done = nbformat.read(partial, as_version=4)

@@ -22,6 +22,9 @@ from companion.runs.execution import Outcome
 
 __all__ = ["run_all"]
 
+#: Seconds to wait for the answer of a scheduler.
+PATIENCE = 10
+
 
 def run_all(
     runs: Sequence[Run],
@@ -146,7 +149,7 @@ def _client(scheduler: str, slurm: str | Path, workers: int) -> Iterator[Any]:
     with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
         if scheduler:
             try:
-                client = Client(scheduler, timeout=10)
+                client = Client(scheduler, timeout=PATIENCE)
             except OSError:
                 raise ValueError(f"no Dask scheduler answers at {scheduler}") from None
             with client:
