@@ -1,4 +1,4 @@
-"""The built book, for the tests that read it or open it in a browser."""
+"""What tests of several files ask for: the built book, and steps that nothing is compiled for."""
 
 import fcntl
 
@@ -19,3 +19,13 @@ def html():
             except SystemExit as error:  # it would end the worker, and every test with it
                 pytest.fail(str(error), pytrace=False)
     return build.HTML
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Steps are recorded, taken apart and counted as ever, but what would be compiled runs as it was recorded."""
+    from thermolib.engine import compiled, loop
+
+    monkeypatch.setattr(loop, "possible", lambda device: True)
+    monkeypatch.setattr(compiled, "_compiled", {})
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, example: graph.forward)

@@ -22,10 +22,10 @@ NETWORKS = {
 }
 
 
-@needs_compiler
-@pytest.mark.parametrize("law", [tl.AdaptiveMonteCarlo(0.1, 0.1, 3, signal_norm=True), BAOAB], ids=["aMC", "BAOAB"])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_long_recorded_run_compiles_all_but_the_network(name, law, monkeypatch):
+AMC = tl.AdaptiveMonteCarlo(0.1, 0.1, 3, signal_norm=True)
+
+
+def a_long_run_compiles_all_but_the_network(name, law, monkeypatch):
     module, shape, batch_size = NETWORKS[name]
     x = torch.linspace(-1, 1, 20 * math.prod(shape)).reshape(20, *shape).sin()
     data = tl.datasets.Split(x, x.reshape(20, -1).sum(1, keepdim=True))
@@ -38,18 +38,31 @@ def test_a_long_recorded_run_compiles_all_but_the_network(name, law, monkeypatch
 
     monkeypatch.setattr(loop, "trace_step", watched)
 
-    def end(steps):
-        given = {"loss": tl.losses.mse, "compile": "trace", "workers": 1, "progress": False}
-        return tl.train(ensemble, law, data, batch_size=batch_size, steps=steps, every=12, **given).final
+    def end(compile):
+        given = {"loss": tl.losses.mse, "compile": compile, "workers": 1, "progress": False}
+        return tl.train(ensemble, law, data, batch_size=batch_size, steps=12, every=12, **given).final
 
-    plain = end(12)
+    plain, short = end(False), end("trace")
     monkeypatch.setattr(loop, "LONG", 12)
-    quick = end(12)
-    torch.testing.assert_close(quick.q, plain.q)
+    long = end("trace")
+    torch.testing.assert_close(short.q, plain.q)
+    torch.testing.assert_close(long.q, plain.q)
     assert not torch.equal(plain.q, ensemble.q)
     replayed = [step.code + "".join(piece.code for _, piece in step.named_children()) for step in made]
     assert ["bitwise_xor" in code for code in replayed] == [True, False], "the noise is in what was compiled"
     assert all("tanh" in code or "convolution" in code for code in replayed)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("name", "law"), [("perceptron", AMC), ("recurrent", BAOAB)], ids=["aMC", "BAOAB"])
+def test_a_long_recorded_run_compiles_all_but_the_network(name, law, monkeypatch):
+    a_long_run_compiles_all_but_the_network(name, law, monkeypatch)
+
+
+@pytest.mark.parametrize("law", [AMC, BAOAB], ids=["aMC", "BAOAB"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_taken_apart_and_put_together(name, law, monkeypatch, uncompiled):
+    a_long_run_compiles_all_but_the_network(name, law, monkeypatch)
 
 
 @pytest.mark.parametrize("points", [19, 20], ids=["odd", "even"])
