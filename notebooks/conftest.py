@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+import nbformat
 import pytest
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
@@ -81,6 +82,26 @@ def pytest_runtest_setup(item):
                 pytest.skip(reason)
     if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
         pytest.fail("this cell was never run, so there is nothing to compare with: run make chapters", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.failed and isinstance(item, IPyNbCell):
+        item.parent.failed = True
+    return report
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Behind its last cell, a chapter that failed is kept as it came out now, in ``runs/failed``."""
+    chapter = item.parent
+    if not getattr(chapter, "failed", False) or (nextitem and nextitem.parent is chapter):
+        return
+    for cell in (other for other in item.session.items if other.parent is chapter):
+        cell.cell.outputs = cell.test_outputs or []
+    place = item.path.parents[1] / "runs" / "failed" / item.path.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(chapter.nb, place)
 
 
 _reports = defaultdict(list)

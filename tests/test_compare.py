@@ -182,7 +182,8 @@ def chapter(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(chapter, tmp_path_factory):
     """What the tests of the changed chapters say: of each, how many cells passed, and why the others did not."""
-    folder = tmp_path_factory.mktemp("changed")
+    folder = tmp_path_factory.mktemp("changed") / "notebooks"
+    folder.mkdir()
     for name, changes in CHANGES.items():
         notebook = nbformat.read(chapter.with_suffix(".ipynb"), as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -200,33 +201,42 @@ def found(chapter, tmp_path_factory):
         name = case.get("classname").split(".")[-2]
         passed[name] += not len(case)
         said[name] += "".join(problem.get("message") + problem.text for problem in case)
-    return passed, said
+    return passed, said, folder
 
 
 def test_an_unchanged_chapter_passes(found):
-    passed, said = found
+    passed, said, _ = found
     assert passed["unchanged"] == 5 and not said["unchanged"]
 
 
 def test_other_rounding_and_other_noise_pass(found):
-    passed, said = found
+    passed, said, _ = found
     assert passed["other_noise"] == 5 and not said["other_noise"]
 
 
 def test_a_changed_result_fails(found):
-    passed, said = found
+    passed, said, _ = found
     assert passed["other_result"] == 2
     assert "claim 'accuracy', ours: 0.9" in said["other_result"] and "apart" in said["other_result"]
 
 
 def test_an_exploding_error_bar_fails(found):
-    passed, said = found
+    passed, said, _ = found
     assert passed["exploding"] < 5 and "factor 5" in said["exploding"]
 
 
 def test_a_chapter_that_was_never_run_fails(found):
-    passed, said = found
+    passed, said, _ = found
     assert passed["never_run"] == 0 and "never run" in said["never_run"]
+
+
+def test_a_chapter_that_failed_is_kept_as_it_came_out(found):
+    *_, folder = found
+    kept = {path.stem: nbformat.read(path, as_version=4) for path in (folder.parent / "runs" / "failed").iterdir()}
+    assert sorted(kept) == ["exploding", "never_run", "other_result"]
+    (shown,) = kept["other_result"].cells[-3].outputs
+    assert shown["text"].startswith("accuracy 0.92")
+    nbformat.validate(kept["other_result"])
 
 
 def test_the_stored_chapter_holds_no_progress_bar(chapter):

@@ -72,6 +72,46 @@ def test_the_citation_names_four_papers_of_the_bibliography():
     assert [p["title"] for p in papers if p.get("doi", p.get("url")) not in bibliography] == []
 
 
-def test_ci_calls_make_test():
-    assert "make test" in (ROOT / ".github" / "workflows" / "test.yml").read_text()
+def test_ci_ends_in_make_test():
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
+
+
+WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
+JOBS = WORKFLOW["jobs"]
+
+
+def commands(job: dict) -> list[str]:
+    """What a job calls, once for each entry of its matrix."""
+    runs = [step["run"] for step in job["steps"] if "run" in step]
+    entries = job.get("strategy", {}).get("matrix", {}).get("include", [{}])
+    found = []
+    for entry in entries:
+        for run in runs:
+            for name, value in entry.items():
+                run = run.replace(f"${{{{ matrix.{name} }}}}", value)
+            found.append(run)
+    return found
+
+
+def test_the_hosted_workflow_is_make_test_in_shards():
+    parts = re.search(r"^PARTS := (.+)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    often = {name: job for name, job in JOBS.items() if "schedule" not in str(job.get("if"))}
+    tested = [run for job in often.values() for run in commands(job) if run.startswith("make test")]
+    assert set(tested) == {f"make test PARTS={part}" for part in parts}
+    assert {"part": "units", "system": "macos-latest"} in JOBS["test"]["strategy"]["matrix"]["include"]
+    assert "container" in JOBS["faults"] and "make test PARTS=faults" in commands(JOBS["faults"])
+    assert WORKFLOW["env"]["MISSING"] == "", "what is missing there is no excuse"
+    assert set(JOBS["publish"]["needs"]) == {"test", "faults"}
+
+
+def test_once_a_week_everything_is_computed_and_audited():
+    weekly = JOBS["weekly"]
+    assert WORKFLOW[True]["schedule"] and weekly["if"] == "github.event_name == 'schedule'"  # YAML reads `on` as true
+    assert [run.split()[:2] for run in commands(weekly)] == [["make", "reproduce"], ["make", "audit"]]
+    assert "AUDIT_SHARE=" in commands(weekly)[1]
+
+
+def test_what_failed_is_kept():
+    for name in ("test", "faults", "weekly"):
+        kept = [step for step in JOBS[name]["steps"] if "upload-artifact" in step.get("uses", "")]
+        assert kept and all(step["if"] == "failure()" and "runs" in step["with"]["path"].split() for step in kept)
