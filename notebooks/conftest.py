@@ -4,7 +4,6 @@ It lies beside the chapters, so that it also holds when one of them is tested al
 """
 
 import datetime
-import functools
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from nbval.plugin import IPyNbCell
 
 from book.tools import compare
 from companion.claims import former
-from companion.runs import execution
+from companion.runs import chapters, execution
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What the last comparison of each chapter took and gave; `make test RECORD=1` keeps it in results/.
@@ -63,23 +62,9 @@ for owner, method in [(IPyNbCell, compare_outputs), (RunningKernel, execute_cell
     setattr(owner, method.__name__, method)
 
 
-@functools.cache
-def missing(name):
-    """The sentence that says why the data of this name are not there; empty where they are."""
-    from thermolib import datasets  # brings torch, which most chapters' tests do without
-
-    try:
-        getattr(datasets, name)()
-    except FileNotFoundError as error:
-        return str(error)
-    return ""
-
-
 def pytest_runtest_setup(item):
-    if isinstance(item, IPyNbCell):
-        for name in item.parent.nb.metadata.get("thermolib", {}).get("data", []):
-            if reason := missing(name):
-                pytest.skip(reason)
+    if isinstance(item, IPyNbCell) and (reason := chapters.lacking(item.parent.nb)):
+        pytest.skip(reason)
     if isinstance(item, IPyNbCell) and item.cell.source.strip() and item.cell.execution_count is None:
         pytest.fail("this cell was never run, so there is nothing to compare with: run make chapters", pytrace=False)
 

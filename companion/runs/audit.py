@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from companion.evidence.experiment import Difference, Slice, changed, of_chapter
 from companion.evidence.records import Record, all_records, root
 from companion.runs.chapters import files, lacking, read
@@ -49,6 +47,8 @@ def audit(share: float = 0.01, seed: int = 0, names: Sequence[str] = ()) -> Iter
     ------
     ValueError : a share that is none; a record that is not there.
     """
+    import torch  # here, so that the command begins at once
+
     if not 0 < share <= 1:
         raise ValueError(f"share={share:g} is not allowed: it must be above 0 and at most 1")
     there = {record.name: record for record in all_records(root())}

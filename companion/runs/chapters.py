@@ -7,8 +7,6 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from thermolib import datasets
-
 __all__ = ["checked", "experiments_of", "files", "lacking", "literal", "parameters_of", "read"]
 
 
@@ -65,6 +63,8 @@ def lacking(notebook: Any) -> str:
 
 @functools.cache
 def _lacking(name: str) -> str:
+    from thermolib import datasets  # here, since it brings torch, which lists of chapters do without
+
     try:
         getattr(datasets, name)()
     except FileNotFoundError as error:
