@@ -8,7 +8,8 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from small import DATA, HEAD
+from head import HEAD
+from small import DATA
 
 import thermolib as tl
 from companion.evidence import Difference, Experiment, Record
