@@ -12,6 +12,7 @@ from head import HEAD
 
 from book.tools import execute
 from book.tools.compare import Tolerance, claims_difference, difference, texts, tolerance
+from companion.claims.chapter import read
 from companion.claims.former import Claims
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,6 +157,22 @@ found = claims.Claims("partitioned", "tiny")
 found.number("accuracy", "it is 0.82", "Fig. 1", paper=0.82, runs=values, digits=2)
 found
 ```
+
+```{code-cell} ipython3
+from companion.claims import chapter
+
+row = chapter.Row("a", "partitioned", "It is 0.82", "Fig. 1", "0.82", ours="0.820 ± 0.003", verdict="reproduced")
+
+
+class Shown(chapter.Verdicts):
+    rows = [row]
+
+    def __init__(self):
+        pass
+
+
+Shown()
+```
 """
 )
 
@@ -165,6 +182,7 @@ CHANGES = {
     "unchanged": {},
     "other_noise": {"values[0] * (1 + 1e-9)": "0.8 * (1 + 2e-8)", "shift = 0.0": "shift = 0.002"},
     "other_result": {"shift = 0.0": "shift = 0.1"},
+    "other_verdict": {"0.820 ± 0.003": "0.821 ± 0.003"},
     "exploding": {"0.01 * (i % 5)": "0.2 * (i % 5) - 0.38"},
     "never_run": {},
 }
@@ -206,23 +224,33 @@ def found(chapter, tmp_path_factory):
 
 def test_an_unchanged_chapter_passes(found):
     passed, said, _ = found
-    assert passed["unchanged"] == 5 and not said["unchanged"]
+    assert passed["unchanged"] == 6 and not said["unchanged"]
 
 
 def test_other_rounding_and_other_noise_pass(found):
     passed, said, _ = found
-    assert passed["other_noise"] == 5 and not said["other_noise"]
+    assert passed["other_noise"] == 6 and not said["other_noise"]
 
 
 def test_a_changed_result_fails(found):
     passed, said, _ = found
-    assert passed["other_result"] == 2
+    assert passed["other_result"] == 3
     assert "claim 'accuracy', ours: 0.9" in said["other_result"] and "apart" in said["other_result"]
+
+
+def test_verdicts_are_compared_to_the_letter_and_keep_their_rows(chapter, found):
+    """They come from records, which are the same everywhere."""
+    *_, last = nbformat.read(chapter.with_suffix(".ipynb"), as_version=4).cells
+    (row,) = read(last.outputs)
+    assert (row.ours, row.verdict) == ("0.820 ± 0.003", "reproduced")
+    passed, said, _ = found
+    assert passed["other_verdict"] == 5
+    assert "text/html: the text differs, and the cell has no tag that allows it to" in said["other_verdict"]
 
 
 def test_an_exploding_error_bar_fails(found):
     passed, said, _ = found
-    assert passed["exploding"] < 5 and "factor 5" in said["exploding"]
+    assert passed["exploding"] < 6 and "factor 5" in said["exploding"]
 
 
 def test_a_chapter_that_was_never_run_fails(found):
@@ -233,8 +261,8 @@ def test_a_chapter_that_was_never_run_fails(found):
 def test_a_chapter_that_failed_is_kept_as_it_came_out(found):
     *_, folder = found
     kept = {path.stem: nbformat.read(path, as_version=4) for path in (folder.parent / "runs" / "failed").iterdir()}
-    assert sorted(kept) == ["exploding", "never_run", "other_result"]
-    (shown,) = kept["other_result"].cells[-3].outputs
+    assert sorted(kept) == ["exploding", "never_run", "other_result", "other_verdict"]
+    (shown,) = kept["other_result"].cells[-4].outputs
     assert shown["text"].startswith("accuracy 0.92")
     nbformat.validate(kept["other_result"])
 
