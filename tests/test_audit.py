@@ -5,10 +5,13 @@ import subprocess
 
 import pytest
 
+import thermolib as tl
 from book.tools.chapters import ROOT
+from companion.evidence import Difference
+from companion.evidence.experiment import of_chapter
 from companion.runs import audit
 from tests.test_batch import call
-from tests.test_evidence import CHAPTER, made, project, restamped, results
+from tests.test_evidence import CHAPTER, made, project, restamped, results, scaled
 
 __all__ = ["made", "project", "results"]
 
@@ -27,6 +30,24 @@ def test_slices_of_the_project_s_records_agree(monkeypatch):
     visits = list(audit.audit(0.001, of_commit()))
     print(*visits, sep="\n")
     assert [visit.problem for visit in visits if visit.problem] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor", "method"),
+    [
+        ("SGD", {"step_size": 1.01}, "SGD"),
+        ("SGLD", {"temperature": 1.01**2}, "SGLD"),
+        ("Partitioned", {"step_size": 1.01}, "AdLaLa, γ = 0.5"),
+    ],
+)
+def test_the_slice_of_a_chapter_finds_steps_and_noise_that_are_one_per_cent_larger(monkeypatch, kind, factor, method):
+    monkeypatch.chdir(ROOT)
+    small, _ = of_chapter(ROOT / "notebooks" / "weights.md")["small"]
+    changes = small.check | {"methods": [method]}
+    assert small.recompute(changes).rows > 4
+    scaled(monkeypatch, getattr(tl, kind), factor)
+    with pytest.raises(Difference, match=f"method = {method}"):
+        small.recompute(changes)
 
 
 def test_an_audit_says_what_it_compared(made):

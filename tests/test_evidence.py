@@ -115,6 +115,17 @@ def restamped(record: Record, change) -> None:
     record.store(change(record.frame()), {k: v for k, v in about.items() if k not in ("table", "rows", "sha256")})
 
 
+def scaled(monkeypatch, kind, factor: dict[str, float]) -> None:
+    """A library whose integrators of a kind take other hyperparameters than they are given."""
+    step = kind.step
+
+    def wrong(self, state, potential, key):
+        changed = {name: getattr(self, name) * by for name, by in factor.items()}
+        return step(dataclasses.replace(self, **changed), state, potential, key)
+
+    monkeypatch.setattr(kind, "step", wrong)
+
+
 def test_a_record_is_loaded_and_says_where_it_comes_from(made):
     found = made.load(runs=3, steps=12)
     assert found.scale == "record" and len(found.frame) == 2 * 3 * 7 and found.frame is found.record
@@ -177,14 +188,7 @@ def test_text_and_infinities_are_compared():
 @pytest.mark.parametrize("law", ["SGD", "SGLD"])
 def test_a_library_with_another_integrator_fails(made, monkeypatch, law):
     """Steps that are longer by one per cent, and noise that is."""
-    kind, factor = getattr(tl, law), {"SGD": {"step_size": 1.01}, "SGLD": {"temperature": 1.01**2}}[law]
-    step = kind.step
-
-    def wrong(self, state, potential, key):
-        changed = {name: getattr(self, name) * by for name, by in factor.items()}
-        return step(dataclasses.replace(self, **changed), state, potential, key)
-
-    monkeypatch.setattr(kind, "step", wrong)
+    scaled(monkeypatch, getattr(tl, law), {"SGD": {"step_size": 1.01}, "SGLD": {"temperature": 1.01**2}}[law])
     with pytest.raises(Difference, match=f"method = {law}"):
         made.recompute()
 
