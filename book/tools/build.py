@@ -13,10 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from book.tools import chapters
+from companion.runs import batch
+from companion.runs.chapters import lacking, read
 
 ROOT = chapters.ROOT
 HTML = ROOT / "_build" / "html"
@@ -63,33 +66,52 @@ def build(source: Path = ROOT, builder: str = "html") -> Path:
     return there
 
 
-def stage_runs() -> Path:
-    """A copy of the book's sources in which the chapters are the runs in ``runs/default/``."""
-    stage = ROOT / "_build" / "of_runs"
+def stage_runs(root: Path = ROOT) -> Path:
+    """A copy of the book's sources in which the chapters are the runs in ``runs/default/``.
+
+    A chapter whose data are not to be had was left out of the runs: it has its stored outputs, and says so.
+    """
+    stage = root / "_build" / "of_runs"
     shutil.rmtree(stage, ignore_errors=True)
     (stage / "notebooks").mkdir(parents=True)
     for name in ("book", "results"):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, stage / name)
+        if (root / name).is_dir():
+            shutil.copytree(root / name, stage / name)
     for name in ("_toc.yml", "CONTRIBUTING.md"):
-        shutil.copy(ROOT / name, stage / name)
-    for md in chapters.find():
-        run = ROOT / "runs" / "default" / f"{md.stem}.ipynb"
-        if not run.exists():
-            raise SystemExit(f"{run.relative_to(ROOT)} is not there: run make reproduce")
-        notebook = json.loads(run.read_text())
-        for cell in notebook["cells"]:
+        shutil.copy(root / name, stage / name)
+    left_out = 0
+    for run in batch.load(root / "batches" / "default.yaml"):
+        notebook = run.chapter.with_suffix(".ipynb")
+        if batch.state(run)[0] != "done" and (reason := lacking(read(run.chapter))):
+            (stage / "notebooks" / notebook.name).write_text(json.dumps(stored(notebook, reason)))
+            left_out += 1
+            continue
+        if not run.out.exists():
+            raise SystemExit(f"{run.out.relative_to(root)} is not there: run make reproduce")
+        content = json.loads(run.out.read_text())
+        for cell in content["cells"]:
             # The progress bars and warnings of a run are no part of the page.
             cell["outputs"] = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
             if cell["cell_type"] != "code":
                 del cell["outputs"]
-        (stage / "notebooks" / f"{md.stem}.ipynb").write_text(json.dumps(notebook))
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+        (stage / "notebooks" / notebook.name).write_text(json.dumps(content))
+    config = yaml.safe_load((root / "_config.yml").read_text())
+    but = ", except where a chapter says otherwise" if left_out else ""
     config.setdefault("html", {})["announcement"] = (
-        f"The results in this copy of the book were computed on this machine on {time.strftime('%Y-%m-%d')}."
+        f"The results in this copy of the book were computed on this machine on {time.strftime('%Y-%m-%d')}{but}."
     )
     (stage / "_config.yml").write_text(yaml.safe_dump(config))
     return stage
+
+
+def stored(notebook: Path, reason: str) -> dict[str, Any]:
+    """A chapter with its stored outputs, and a note under its title that says why it was not executed here."""
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    first = next(cell for cell in content["cells"] if cell["cell_type"] == "markdown")
+    title, _, rest = "".join(first["source"]).partition("\n")
+    note = f":::{{warning}}\nThis chapter was not executed here, and shows what is stored of it: {reason}.\n:::"
+    first["source"] = f"{title}\n\n{note}\n{rest}"
+    return content
 
 
 def main() -> None:
