@@ -50,6 +50,18 @@ def test_mnist_is_what_it_is():
     assert corner.sum() == 0  # the seven lies under seven empty rows
 
 
+def test_higgs_comes_with_the_library(tiny, monkeypatch):
+    """Without data of the reader's, without a cache, and without a network."""
+    data = tl.datasets.higgs()
+    assert data.x.shape == (11_000, 28) and data.x.dtype == torch.float32 and not tiny[3]
+    assert data.y.unique().tolist() == [0, 1] and data.y.mean().item() == pytest.approx(0.529, abs=5e-4)
+    assert data.x[:, 0].mean().item() == pytest.approx(0.99, abs=0.02)  # features are in units of their mean
+    assert {round(x, 4) for x in data.x[:, 8].unique().tolist()} == {0.0, 1.0865, 2.1731}  # how the first jet is tagged
+    monkeypatch.setattr(registry, "HIGGS", (registry.HIGGS[0], "0" * 64))
+    with pytest.raises(ValueError, match=r"higgs_11k\.csv\.gz is not the file that came with the library: install"):
+        tl.datasets.higgs()
+
+
 def test_the_folder_of_the_reader_comes_first(tiny):
     published, file, content, asked = tiny
     file.write_bytes(content)

@@ -1,6 +1,7 @@
 """The places that say what the project needs agree with each other."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -22,6 +23,25 @@ def pins() -> dict[str, str]:
 
 def required() -> list[str]:
     return PROJECT["dependencies"] + [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
+
+
+def test_what_is_installed_has_every_file_of_the_packages():
+    """Also where the project is not installed in place: modules lie in packages, and other files are declared."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert setuptools["packages"]["find"]["include"] == ["thermolib*", "companion*"]
+    declared = {
+        path
+        for package, patterns in setuptools["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    listed = subprocess.run(["git", "ls-files", "thermolib", "companion"], cwd=ROOT, capture_output=True, text=True)
+    files = [ROOT / name for name in listed.stdout.split()]
+    if listed.returncode:  # an archive without a history
+        files = [path for name in ("thermolib", "companion") for path in (ROOT / name).rglob("*.*")]
+        files = [path for path in files if "__pycache__" not in path.parts]
+    assert [path for path in files if path.suffix == ".py" and not (path.parent / "__init__.py").is_file()] == []
+    assert {path for path in files if path.suffix != ".py"} == declared and len(declared) > 5
 
 
 def test_every_requirement_is_pinned_to_one_version():

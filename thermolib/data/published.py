@@ -150,17 +150,15 @@ def iris(features: tuple[str, ...] = ("sepal width", "petal width")) -> Split:
 def higgs() -> Split:
     """11,000 rows of the HIGGS data: ``x`` of ``[11000, 28]``, ``y`` of ``[11000]``, 1 for a Higgs boson.
 
-    The published file has 11 million rows and 2.8 GB. These are a random part of it with a checksum of its own, looked
-    for in the folder ``higgs`` of the folder that ``THERMOLIB_DATA`` names; they are not fetched.
+    The published file has 11 million rows and 2.8 GB. These are a random part of it that comes with the library; the
+    file ``HIGGS.md`` beside it says how it was drawn.
 
     Raises
     ------
-    ValueError : the file in that folder is another one.
-    FileNotFoundError : it is not there.
+    ValueError : the file is damaged.
 
-    Source: D. Whiteson, HIGGS, UCI Machine Learning Repository, 2014, doi 10.24432/C5V312.
+    Source: D. Whiteson, HIGGS, UCI Machine Learning Repository, 2014, doi 10.24432/C5V312; licence: CC BY 4.0.
     """
-    (file,) = registry.fetch(registry.HIGGS).values()
-    with gzip.open(file, "rt", encoding="utf-8") as packed:
-        table = torch.from_numpy(np.loadtxt(packed, delimiter=",", skiprows=1, dtype=np.float32))
+    rows = gzip.decompress(registry.enclosed(*registry.HIGGS)).decode().splitlines()
+    table = torch.from_numpy(np.loadtxt(rows, delimiter=",", skiprows=1, dtype=np.float32))
     return Split(table[:, 1:], table[:, 0])

@@ -1,4 +1,4 @@
-"""Published files: looked for, checked, and fetched once.
+"""Published files: looked for, checked, and fetched once; a small one comes with the library.
 
 Every file has a checksum, and none is read without it. The folder that the environment variable ``THERMOLIB_DATA``
 names is looked in first (``$THERMOLIB_DATA/mnist/...``); what is not there is fetched into the cache of the user.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pooch
 
-__all__ = ["AUTO_MPG", "CIFAR10", "CIFAR10_SPRITES", "HIGGS", "MNIST", "Published", "fetch", "own"]
+__all__ = ["AUTO_MPG", "CIFAR10", "CIFAR10_SPRITES", "HIGGS", "MNIST", "Published", "enclosed", "fetch", "own"]
 
 VARIABLE = "THERMOLIB_DATA"
 #: Seconds to wait for an address before the next one is tried.
@@ -84,13 +84,16 @@ AUTO_MPG = Published(
     {"auto-mpg.data": "48b830e11feee5572525f8f1691ddb9d38d3d7b7063edcd8fca672c2a5e17d8d"},
 )
 
-#: A random part of the published file, which is too large to be fetched for it: there is no address.
-HIGGS = Published(
-    "HIGGS",
-    "higgs",
-    (),
-    {"higgs_11k.csv.gz": "4422a86b77d8e6bab8358bf6bf6704128f7c9f6b315af0030425b0133887a9db"},
-)
+#: A random part of the published file, which is too large to be fetched for it; HIGGS.md says more.
+HIGGS = ("higgs_11k.csv.gz", "4422a86b77d8e6bab8358bf6bf6704128f7c9f6b315af0030425b0133887a9db")
+
+
+def enclosed(file: str, sha256: str) -> bytes:
+    """A file that comes with the library. Raises ValueError where it is damaged."""
+    path = Path(__file__).with_name(file)
+    if hashlib.sha256(content := path.read_bytes()).hexdigest() != sha256:
+        raise ValueError(f"{path} is not the file that came with the library: install it again")
+    return content
 
 
 def fetch(published: Published) -> dict[str, Path]:
@@ -142,7 +145,7 @@ def _own(published: Published, file: str) -> Path | None:
 def _cached(published: Published, file: str) -> Path:
     """The file in the user's cache, fetched from the first address that gives the right one."""
     cache = Path(pooch.os_cache("thermolib")) / published.folder
-    problem = "" if published.addresses else "it is published as a part of a larger file only"
+    problem = ""
     for address in published.addresses:
         try:
             loader = pooch.HTTPDownloader(timeout=PATIENCE)
