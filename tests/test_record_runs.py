@@ -9,10 +9,10 @@ import psutil
 import pytest
 
 from companion.runs import batch, execution
-from tests.test_batch import call, run_quietly, start, until, write
+from tests.test_batch import call, cluster, run_quietly, start, until, write
 from tests.test_evidence import CHAPTER, made, project, results
 
-__all__ = ["made", "project", "results"]
+__all__ = ["cluster", "made", "project", "results"]
 
 
 def only(project, text="  - record: tiny/spirals\n"):
@@ -58,9 +58,9 @@ def test_a_record_is_done_while_its_parameters_are_those_of_the_chapter(made):
     assert batch.state(run) == ("missing", "")
 
 
-def test_a_batch_makes_a_record_once_and_shows_it(project):
+def test_a_batch_makes_a_record_once_and_shows_it(project, cluster):
     path = write(project, "  - {record: tiny/spirals, hours: 0.5}\n")
-    outcomes, said = run_quietly(path, workers=1)
+    outcomes, said = run_quietly(path, scheduler=cluster)
     assert [(one.name, one.state) for one in outcomes] == [("tiny/spirals", "done")]
     assert said[0] == "tiny/spirals: missing" and (project / "runs" / "records" / ".lock").exists()
     assert sorted(p.name for p in (project / "results" / "tiny").iterdir()) == ["spirals.csv", "spirals.json"]

@@ -5,9 +5,12 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from click.testing import CliRunner
 from head import HEAD
 
+import thermolib as tl
 from book.tools import build, chapters, execute, scoreboard
+from companion.runs import batch, command, execution
 
 CHAPTER = (
     HEAD
@@ -100,6 +103,43 @@ def test_the_book_is_built_again_when_a_source_changes(tmp_path):
     assert build.digest(tmp_path) == before
     page.write_text("two")
     assert build.digest(tmp_path) != before
+
+
+def test_a_chapter_without_its_data_is_left_out_and_the_book_shows_what_is_stored(tmp_path, md, monkeypatch):
+    def nothing():
+        raise FileNotFoundError("Nothing is not on this machine")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tl.datasets, "nothing", nothing, raising=False)
+    (md.parent / "lacking.md").write_text(CHAPTER.replace("---\n\n#", "thermolib: {data: [nothing]}\n---\n\n#"))
+    assert execute.execute(md.parent / "lacking.md") == ""
+    for name, text in (("_toc.yml", ""), ("CONTRIBUTING.md", ""), ("_config.yml", "title: A book\n")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "batches").mkdir()
+    (tmp_path / "batches" / "default.yaml").write_text("runs:\n  - {chapter: tiny}\n  - {chapter: lacking}\n")
+    with pytest.raises(SystemExit, match=r"runs/default/tiny\.ipynb is not there: run make reproduce"):
+        build.stage_runs(tmp_path)
+
+    runs = batch.load("batches/default.yaml")
+    monkeypatch.setattr(command.scheduling, "run_all", lambda *_, **__: [execution.execute(run) for run in runs])
+    done = CliRunner().invoke(command.main, ["run", "batches/default.yaml"])
+    assert done.exit_code == 0, done.output  # nothing failed
+    said = "1 of 2 runs are done; they lie in runs/default\nlacking was left out: Nothing is not on this machine\n"
+    assert done.output == said
+
+    stage = build.stage_runs(tmp_path)
+    shown = {path.stem: nbformat.read(path, as_version=4) for path in (stage / "notebooks").glob("*.ipynb")}
+    assert shown["tiny"].metadata["thermolib"]["seconds"] > 0 and shown["tiny"].cells[0].source == "# A chapter"
+    note = "This chapter was not executed here, and shows what is stored of it: Nothing is not on this machine."
+    assert shown["lacking"].cells[0].source == f"# A chapter\n\n:::{{warning}}\n{note}\n:::\n"
+    assert printed(stage / "notebooks" / "lacking.ipynb") == printed(stage / "notebooks" / "tiny.ipynb") == "0 BAOAB\n"
+    config = yaml.safe_load((stage / "_config.yml").read_text())
+    assert config["html"]["announcement"].endswith(", except where a chapter says otherwise.")
+
+    monkeypatch.setattr(command.scheduling, "run_all", lambda *_, **__: [])
+    assert (
+        CliRunner().invoke(command.main, ["run", "batches/default.yaml"]).exit_code == 1
+    )  # it still waits for something
 
 
 def test_the_order_of_the_chapters(tmp_path):
