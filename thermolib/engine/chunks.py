@@ -62,7 +62,6 @@ class Job:
     structure: Any = None  # of the state
     columns: dict[str, Tensor] = field(default_factory=dict)  # hyperparameters, [replicas, 1] each
     compiled: Callable | None = None
-    eager: int = 0  # so many steps of a run, counted from its beginning, are not compiled
     traced: Callable | None = None
 
     def __post_init__(self) -> None:
@@ -176,8 +175,7 @@ class _Stepper:
         self.observations = {n: o.of(self.rows) if hasattr(o, "of") else o for n, o in job.observe.items()}
         names = list(job.columns)
         self.integrator = job.integrator.with_values(dict(zip(names, self.inputs, strict=False)))
-        self.eager = job.flat_step()
-        self.run = job.compiled or job.traced or self.eager
+        self.run = job.compiled or job.traced or job.flat_step()
         self._orders: dict[int, Tensor] = {}
 
     def key(self, step: int) -> noise.Key:
@@ -216,8 +214,7 @@ class _Stepper:
             step = 1
         leaves, counter = pytree.tree_leaves(state), torch.full_like(self.job.key.step, step)
         for now in range(step, until):
-            run = self.run if now >= self.job.eager else self.eager
-            *leaves, counter = run(*leaves, counter, *self.order(now), *self.inputs)
+            *leaves, counter = self.run(*leaves, counter, *self.order(now), *self.inputs)
         return Chunk(pytree.tree_unflatten(leaves, self.job.structure), until, chunk.diverged, chunk.held)
 
     def freeze(self, before: Chunk, after: Chunk) -> Chunk:

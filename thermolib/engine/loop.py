@@ -25,8 +25,7 @@ __all__ = ["positions", "run"]
 
 log = logging.getLogger("thermolib")
 
-#: A compilation takes seconds: so many calls of the step take as long without. It is the place in a run that counts,
-#: not the length of a call: a run in two calls then makes the numbers of the same run in one.
+#: A compilation takes seconds: a run with fewer calls of the step than this is quicker without.
 SHORT = 3000
 #: In a recorded step the noise is compiled, which takes some ten seconds, if this many steps are to repay it.
 LONG = 30_000
@@ -208,9 +207,8 @@ def _load(job: Job, number: int, saved: dict[int, dict], first: Any, diverged: T
 
 def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
     """Compile the step if that is wanted and can be done."""
-    if compile == "auto":
-        job.eager = -(-SHORT // job.chunks)
-    if not compile or job.end <= job.eager:
+    wanted = compile in (True, "trace") or (compile == "auto" and job.steps * job.chunks >= SHORT)
+    if not wanted:
         if compile == "auto":
             _tell_short()
         return
@@ -233,4 +231,4 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
 @functools.cache
 def _tell_short() -> None:
     """Once is enough."""
-    log.info("the first %d calls of the step run eagerly: fewer would not repay compiling", SHORT)
+    log.info("runs with fewer than %d calls of the step do not repay compiling and run eagerly", SHORT)

@@ -73,8 +73,7 @@ def simulate(
     observe : name to function of the state, which has ``q`` and, where there are momenta, ``p``, both ``[R, P]``,
         taken at the end of a whole step; it returns one number per replica.
     every : steps between observations. The first and the last state are observed too.
-    compile : True, False, or "auto": where it is possible, but for the first 3000 calls of the step, so that only
-        runs that repay it are compiled, and a run in two calls gives the bits of one; or "trace": the
+    compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
         operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes; in long
         runs with the noise compiled.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.

@@ -79,8 +79,7 @@ def train(
     collect : what gathers samples along the run, at the points where the force is taken:
         :class:`thermolib.Predictions` or :class:`thermolib.Samples`.
     start : positions ``[R, P]``, a state, or the ``final`` of an earlier run; the ensemble's ``q`` if not given.
-    compile : True, False, or "auto": where it is possible, but for the first 3000 calls of the step, so that only
-        runs that repay it are compiled, and a run in two calls gives the bits of one; or "trace": the
+    compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
         operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes; in long
         runs with the noise compiled.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
