@@ -25,8 +25,7 @@ from thermolib.ground import noise
 from thermolib.ground.words import Word
 from thermolib.nets import init, losses, models
 from thermolib.nets.ensemble import Ensemble
-from thermolib.observe.predictions import Prediction, Predictions
-from thermolib.observe.samples import Samples
+from thermolib.observe.predictions import Prediction, Predictions, Samples
 
 __all__ = [
     "LOL",

@@ -83,7 +83,7 @@ def run(
                 elif kind == "record":
                     records[number].append(content)
                 elif kind == "sample":
-                    job.collect.add(content[1], content[0], number, content[2])
+                    job.collect.add(content[1], content[0], number)
                 else:
                     chunks[number] = content
                     if file is not None:  # the records up to this state, and no later ones
