@@ -80,6 +80,9 @@ def claims_difference(reference: dict[str, Any], new: dict[str, Any], within: To
         after = now[name]
         for field in before:
             decided_by_numbers = before["rule"] in ("number", "order") and field in ("verdict", "detail")
+            # a yes or no that follows from numbers with errors is as sharp: these numbers decide
+            noisy = before["rule"] == "holds" and "±" in before["detail"]
+            decided_by_numbers |= noisy and field in ("verdict", "ours")
             if before["rule"] == after["rule"] and decided_by_numbers:
                 continue
             exactly = field not in ("ours", "detail")
