@@ -1,4 +1,4 @@
-"""What tests of several files ask for: the built book, and steps that nothing is compiled for."""
+"""What tests of several files ask for: the built book, a cluster, and steps that nothing is compiled for."""
 
 import fcntl
 
@@ -19,6 +19,15 @@ def html():
             except SystemExit as error:  # it would end the worker, and every test with it
                 pytest.fail(str(error), pytrace=False)
     return build.HTML
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """The address of a scheduler with two workers, for every batch whose test is not about where it runs."""
+    from companion.runs import scheduling
+
+    with scheduling._local(2) as cluster:
+        yield cluster.scheduler_address
 
 
 @pytest.fixture

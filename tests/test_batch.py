@@ -147,13 +147,6 @@ def write(project, text, name="some"):
     return path
 
 
-@pytest.fixture(scope="session")
-def cluster():
-    """The address of a scheduler with two workers, for every batch whose test is not about where it runs."""
-    with scheduling._local(2) as cluster:
-        yield cluster.scheduler_address
-
-
 def run_quietly(path, **options):
     said = []
     outcomes = scheduling.run_all(batch.load(path), say=said.append, **options)

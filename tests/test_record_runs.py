@@ -9,10 +9,10 @@ import psutil
 import pytest
 
 from companion.runs import batch, execution
-from tests.test_batch import call, cluster, run_quietly, start, until, write
+from tests.test_batch import call, kill, run_quietly, start, until, write
 from tests.test_evidence import CHAPTER, made, project, results
 
-__all__ = ["cluster", "made", "project", "results"]
+__all__ = ["made", "project", "results"]
 
 
 def only(project, text="  - record: tiny/spirals\n"):
@@ -83,9 +83,12 @@ def test_an_experiment_that_fails_says_why_and_is_made_once_it_is_mended(project
 
 
 def test_a_record_that_takes_too_long_is_stopped(project):
+    other = start("-c", "import time; time.sleep(60)")  # of the same process, and not of the run
     run = only(project, "  - {record: tiny/spirals, hours: 0.0003}\n")  # a second
     outcome = execution.execute(run)
     assert outcome.state == "failed" and "more than the 0.0003 hours" in outcome.error
+    assert other.poll() is None
+    kill(other)
     assert batch.state(run) == ("failed", outcome.error)
 
 

@@ -258,6 +258,7 @@ def test_the_bar_is_quiet_where_nobody_watches(monkeypatch):
         pass
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="runs are forked here, as on Linux")
 def test_an_error_in_a_worker_says_where_it_was():
     def broken(state):
         raise LookupError("the moon is not there")

@@ -160,7 +160,11 @@ class Watch:
     """Looks at what a run uses twice a second, and stops its process where that is more than allowed."""
 
     def __init__(self, run: Run) -> None:
+        import psutil
+
         self.run, self.peak, self.broken = run, 0, ""
+        self._here = psutil.Process()
+        self._others = set(self._here.children(recursive=True))  # processes of somebody else in this one
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -175,9 +179,9 @@ class Watch:
     def _look(self) -> None:
         import psutil
 
-        here, began = psutil.Process(), time.monotonic()
+        began = time.monotonic()
         while not self._end.wait(0.5):
-            used, children = 0, here.children(recursive=True)
+            used, children = 0, set(self._here.children(recursive=True)) - self._others
             for child in children:
                 with contextlib.suppress(psutil.Error):
                     used += child.memory_info().rss

@@ -83,7 +83,8 @@ def _default_workers(runs: Sequence[Run]) -> int:
     import torch
 
     gpus = torch.cuda.device_count()
-    return min(len(runs), gpus or len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # as on macOS
+    return min(len(runs), gpus or cores)
 
 
 def _gather(client: Any, runs: Sequence[Run], say: Callable[[str], None], distributed: Any) -> Iterator[Outcome]:
