@@ -35,7 +35,7 @@ help:
 	@echo "make paper-1     every figure of the first paper at its own scale, with times (RECORD=1 keeps the numbers)"
 	@echo "make bench       the benchmarks, side by side, with their ratios"
 	@echo "make serve       serve the built book at http://localhost:8000"
-	@echo "make clean       remove what was built (the environment in .venv stays)"
+	@echo "make clean       remove what was built (the environment in .venv and runs/campaign stay)"
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -85,4 +85,4 @@ serve: $(STAMP)
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
 clean:
-	rm -rf _build runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _build $(filter-out runs/campaign,$(wildcard runs/*)) .pytest_cache .mypy_cache .ruff_cache
