@@ -9,6 +9,7 @@ import thermolib as tl
 from book.tools.chapters import ROOT
 from companion.evidence import Difference
 from companion.evidence.experiment import of_chapter
+from companion.evidence.records import all_records
 from companion.runs import audit
 from tests.test_batch import call
 from tests.test_evidence import CHAPTER, made, project, restamped, results, scaled
@@ -30,6 +31,11 @@ def test_slices_of_the_project_s_records_agree(monkeypatch):
     visits = list(audit.audit(0.001, of_commit()))
     print(*visits, sep="\n")
     assert [visit.problem for visit in visits if visit.problem] == []
+
+
+def test_the_project_s_records_are_small_enough_to_travel_with_it():
+    sizes = {record.name: record.table.stat().st_size for record in all_records(ROOT)}
+    assert sizes and sum(sizes.values()) < 20e6, sizes
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 import thermolib as tl
 
 __all__ = ["EARLY", "looks_until", "train_to"]
@@ -33,14 +35,17 @@ def train_to(
     """Train to each of ``looks`` in turn, as one run: yields the step and the history that ends there.
 
     ``given`` is what :func:`thermolib.train` takes, whose ``every`` is the whole leg unless it is said. With a folder
-    for ``checkpoints``, the legs of this ``name`` go on where they were stopped.
+    for ``checkpoints``, the legs of this ``name`` go on where they were stopped. A terminal shows how far it is.
     """
     file = re.sub(r"[^\w.=+-]+", "_", name)
     at: int = 0
     start: Any = ensemble.q
-    for look in looks:
-        keep = {"checkpoint": checkpoints / f"{file}-{look}.pt"} if checkpoints else {}
-        how = {"every": look - at, "progress": False} | given | keep
-        history = tl.train(ensemble, law, data, steps=look - at, start=start, **how)
-        yield look, history
-        at, start = look, history.final
+    with tqdm(total=looks[-1], unit=" steps", leave=False, disable=None) as bar:
+        for look in looks:
+            bar.set_description(f"{name} to step {look}")
+            keep = {"checkpoint": checkpoints / f"{file}-{look}.pt"} if checkpoints else {}
+            how = {"every": look - at, "progress": False} | given | keep
+            history = tl.train(ensemble, law, data, steps=look - at, start=start, **how)
+            bar.update(look - at)
+            yield look, history
+            at, start = look, history.final

@@ -87,19 +87,17 @@ def under_batch(log: Path) -> Iterator[None]:
 
 
 class LastLine(io.TextIOBase):
-    """A terminal of which only the last line is kept, in a file, once a second: a progress bar for who looks there."""
+    """A terminal of which only the last line is kept, in a file: a progress bar for who looks there."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.line, self.kept = path, "", time.monotonic()
+        self.path, self.line = path, ""
 
     def isatty(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
         self.line = next(filter(None, map(str.strip, reversed(re.split(r"[\r\n]", self.line + text)))), "")
-        if time.monotonic() - self.kept > 1.0:
-            write_whole(self.path, self.line)
-            self.kept = time.monotonic()
+        write_whole(self.path, self.line)
         return len(text)
 
 
