@@ -3,8 +3,10 @@
 import pytest
 import torch
 from small import BAOAB, DATA, runs, train
+from torch import nn
 
 import thermolib as tl
+from thermolib.nets.ensemble import Batch
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
@@ -37,3 +39,138 @@ def test_noise_in_half_precision_is_that_of_single_precision_rounded(kind):
     for draw in (key.normal, key.uniform):
         assert torch.equal(draw(1, 5000, kind), draw(1, 5000).to(kind))
     assert BAOAB.init(key.normal(1, 8, kind)).p.dtype == kind
+
+
+class Returns(nn.Module):
+    """A layer whose output a function changes."""
+
+    def __init__(self, change, outputs=12):
+        super().__init__()
+        self.layer, self.change = nn.Linear(2, outputs), change
+
+    def forward(self, x):
+        return self.change(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    ("module", "sentence"),
+    [
+        (Returns(lambda y: (y, y)), "module=Returns returns a tuple: wrap it"),
+        (Returns(lambda y: {"logits": y}), "module=Returns returns a dict: wrap it"),
+        (Returns(lambda y: nn.functional.dropout(y)), "draws random numbers of its own"),
+    ],
+    ids=["tuple", "dict", "random"],
+)
+def test_what_cannot_predict_is_refused_before_it_trains(module, sentence, monkeypatch):
+    ensemble = tl.Ensemble(module, 2, device="cpu")
+    monkeypatch.setattr(tl.Langevin, "enter", None)
+    with pytest.raises(ValueError, match=sentence):
+        train(ensemble, loss=lambda y, target: y[0].square().mean())
+
+
+def test_frozen_parameters_stay_put():
+    module = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+    module[0].weight.requires_grad_(False)
+    ensemble, free = (
+        tl.Ensemble(module, 3, device="cpu"),
+        tl.Ensemble(nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), 3, device="cpu"),
+    )
+    for law in (BAOAB, tl.Metropolis(0.1), tl.AdaptiveMonteCarlo(0.1), tl.AdLaLa(), tl.Adam()):
+        final = train(ensemble, law).final.q
+        named = ensemble.named(final)
+        assert torch.equal(named["0.weight"], module[0].weight.expand(3, 8, 2))
+        assert not torch.equal(named["0.bias"], ensemble.named(ensemble.q)["0.bias"])
+        x = DATA.test.x
+        by_hand = torch.tanh(x @ module[0].weight.T + named["0.bias"][1]) @ named["2.weight"][1].T + named["2.bias"][1]
+        torch.testing.assert_close(ensemble.predict(x, final)[1], by_hand.detach())
+    assert ensemble.parameters == 17 and ensemble.names == ("0.bias", "2.weight", "2.bias")
+    for name in ensemble.names:  # the others begin as they do where all are trained
+        assert torch.equal(ensemble.named(ensemble.q)[name], free.named(free.q)[name])
+    with pytest.raises(ValueError, match="no parameters to train"):
+        tl.Ensemble(module.requires_grad_(False), 2)
+
+
+class Scaled(nn.Module):
+    """A normalisation of one's own, and a linear layer that begins in its own way."""
+
+    class Begun(nn.Linear):
+        def reset_parameters(self):
+            nn.init.constant_(self.weight, 0.25)
+            nn.init.zeros_(self.bias)
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.layer = nn.Parameter(torch.full((3,), 1.5)), self.Begun(3, 2)
+
+
+def test_classes_that_are_not_known_keep_their_values():
+    modules = [nn.Embedding(5, 4), nn.PReLU(), nn.MultiheadAttention(8, 2), nn.Bilinear(3, 3, 2), Scaled()]
+    for module in modules:
+        ensemble = tl.Ensemble(module, 2, device="cpu")
+        for name, value in module.named_parameters():
+            assert torch.equal(ensemble.named(ensemble.q)[name], value.expand(2, *value.shape)), name
+    asked = tl.Ensemble(nn.PReLU(), 2, tl.init.normal(0.1), device="cpu")
+    assert not torch.equal(*asked.q), "an initialiser that is asked for has all"
+
+
+def test_a_network_that_is_trained_already_is_one_argument():
+    module = tl.models.shlp(2, 8)
+    values = torch.cat([p.detach().flatten() for p in module.parameters()])
+    assert torch.equal(runs(3, init=None).q[0], tl.Ensemble(module, 3, seed=1, device="cpu").q[0])
+    ensemble = tl.Ensemble(module, 3, tl.init.module(), device="cpu")
+    assert torch.equal(ensemble.q, values.expand(3, -1))
+    spread = tl.Ensemble(module, 3000, tl.init.module(torch.linspace(0.1, 0.3, 3000)), device="cpu").q - values
+    assert float((spread / torch.linspace(0.1, 0.3, 3000)[:, None]).std()) == pytest.approx(1, abs=0.01)
+    with pytest.raises(ValueError, match="spread=-1"):
+        tl.init.module(-1)
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+def test_pytorchs_recurrent_layers_work(layer, tmp_path):
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.output = layer(2, 3, batch_first=True), nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.output(self.layer(x)[0][:, -1])
+
+    module = Last()
+    ensemble = tl.Ensemble(module, 2, seed=3, device="cpu")
+    data = tl.datasets.Split(DATA.train.x[:, None] * torch.linspace(0.5, 1, 4)[:, None], DATA.train.y)
+    for law in (BAOAB, tl.Metropolis(0.1)):
+        observe = {"accuracy": tl.observe.accuracy(data)}
+        name = tmp_path / type(law).__name__
+        history = train(ensemble, law, data=data, steps=6, observe=observe, checkpoint=name)
+    outputs = ensemble.predict(data.x, history.final.q)
+    for row, output in zip(history.final.q, outputs, strict=True):
+        alone = torch.func.functional_call(module, ensemble.named(row), (data.x,))
+        torch.testing.assert_close(output, alone.detach())
+    x, y = ensemble.checked(data)
+    q = ensemble.q.clone().requires_grad_()
+    batch = Batch(ensemble, tl.losses.bce, x, y)
+    for number, row in enumerate(q):
+        alone = tl.losses.bce(torch.func.functional_call(module, ensemble.named(row), (x,)), y)
+        (gradient,) = torch.autograd.grad(alone, q)
+        torch.testing.assert_close(batch.force(ensemble.q)[number], -gradient[number])
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (nn.Dropout(0.1), "1=Dropout is not allowed while it drops neurons: call module.eval"),
+        (nn.LSTM(4, 4, num_layers=2, dropout=0.1), "1=LSTM is not allowed while it drops neurons"),
+        (nn.BatchNorm1d(4), "1=BatchNorm1d is not allowed while it gathers statistics"),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_layers_with_numbers_of_their_own_are_refused_with_the_remedy(layer, sentence):
+    module = nn.Sequential(nn.Linear(2, 4), layer)
+    with pytest.raises(ValueError, match=sentence):
+        tl.Ensemble(module, 2)
+    tl.Ensemble(module.eval(), 2, device="cpu")
+    module = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.BatchNorm1d(4), nn.Linear(4, 1)).eval()
+    ensemble = tl.Ensemble(module, 2, device="cpu")
+    final = train(ensemble).final.q
+    alone = torch.func.functional_call(module, ensemble.named(final[1]), (DATA.test.x,))
+    torch.testing.assert_close(ensemble.predict(DATA.test.x, final)[1], alone.detach())

@@ -93,7 +93,7 @@ def train(
     Raises
     ------
     ValueError : a batch larger than the data, NaN in the data, hyperparameters of another number of replicas, a
-        checkpoint of another run.
+        checkpoint of another run, a module that does not return one tensor.
     """
     steps = checks.integer("steps", steps, 0)
     part = ensemble.checked(data.train if isinstance(data, Data) else data)
@@ -118,6 +118,8 @@ def train(
         source = Source(minibatch, (*part, within), rows, period, own=2 * own)
     key = noise.key(ensemble.seed, ensemble.replicas, device=ensemble.device)
     bound = {name: o.bind(ensemble) if hasattr(o, "bind") else o for name, o in (observe or {}).items()}
+    at_once = rows if batch_size is None else batch
+    ensemble.predict(part.x[:1, :at_once] if own else part.x[:at_once], ensemble.q[:1], own)  # what it refuses, now
     small = ensemble.device.type == "cpu" and ensemble.parameters < SMALL
     chunk = min(len(ensemble), _chunk(ensemble.parameters)) if small else len(ensemble)
     job = Job(

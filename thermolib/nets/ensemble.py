@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, vjp, vmap
 
 from thermolib.data import Split, Splits
 from thermolib.ground import checks, noise
@@ -21,6 +21,9 @@ __all__ = ["Batch", "Ensemble"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 _RECURRENT = (Recurrent, nn.RNNBase, nn.RNNCellBase)
 _NORMALISATIONS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+#: Layers that PyTorch starts uniform within one over the root of their inputs, if nobody has said otherwise.
+_UNIFORM = (nn.Linear.reset_parameters, nn.modules.conv._ConvNd.reset_parameters)
+_OTHERWISE = nn.modules.linear.NonDynamicallyQuantizableLinear  # the output of attention, whose bias starts at zero
 
 
 class Ensemble:
@@ -28,12 +31,14 @@ class Ensemble:
 
     Parameters
     ----------
-    module : any ``nn.Module``. It is copied and serves as a template: buffers are shared by all replicas.
+    module : any ``nn.Module``. It is copied and serves as a template: buffers, and parameters with
+        ``requires_grad=False``, keep their values and are shared by all replicas; only what is left counts as one.
     replicas : how many, or the numbers of the replicas. A replica's number is its place in the noise, so that
         ``replicas=[7]`` is the eighth row of ``replicas=8``.
-    init : an initialiser of :mod:`thermolib.init`. If not given, PyTorch's default for linear layers and convolutions,
-        for recurrent layers, whose parameters are all uniform within one over the root of the number of hidden
-        neurons, and for normalisations, which begin with scales of one and shifts of zero.
+    init : an initialiser of :mod:`thermolib.init`; ``tl.init.module()`` for the values that the module has. If not
+        given, PyTorch's default for linear layers and convolutions, for recurrent layers, whose parameters are all
+        uniform within one over the root of the number of hidden neurons, and for normalisations, which begin with
+        scales of one and shifts of zero; parameters of all other classes keep the values that the module has.
     seed : of initial parameters and of the noise and minibatches in training, 0 to 2**32 - 1.
     device : the GPU if there is one and none is named.
     dtype : of the parameters.
@@ -42,7 +47,8 @@ class Ensemble:
 
     Raises
     ------
-    ValueError : no replicas, a module without parameters, a seed out of range, a device that is not there.
+    ValueError : no replicas, a module without parameters to train, one whose training draws or keeps numbers of its
+        own (dropout, moving statistics), a seed out of range, a device that is not there.
     """
 
     def __init__(
@@ -63,11 +69,11 @@ class Ensemble:
             raise ValueError("replicas=[] is not allowed: there must be at least one")
         self.replicas = torch.tensor(list(replicas), dtype=torch.int64, device=self.device)
         self.module = copy.deepcopy(module).to(self.device, dtype)
-        for parameter in self.module.parameters():
-            parameter.requires_grad_(False)
-        named = dict(self.module.named_parameters())
+        _refuse(self.module)
+        named = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         if not named:
-            raise ValueError(f"module={type(module).__name__} is not allowed: it has no parameters")
+            raise ValueError(f"module={type(module).__name__} is not allowed: it has no parameters to train")
+        self._composite = any(isinstance(layer, nn.RNNBase) for layer in self.module.modules())
         self.names = tuple(named)
         self.shapes = tuple(tuple(p.shape) for p in named.values())
         self._sizes = [p.numel() for p in named.values()]
@@ -92,25 +98,28 @@ class Ensemble:
 
     def _initial(self, initialiser: init.Initialiser | None) -> Tensor:
         key = noise.key(self.seed, self.replicas, device=self.device)
-        fans, constants = {}, {}
+        own = dict(self.module.named_parameters())
+        fans: dict[str, int] = {}
+        known: set[str] = set()
         for prefix, module in self.module.named_modules():
-            if initialiser is None and isinstance(module, _NORMALISATIONS):
-                for name, _ in module.named_parameters(prefix=prefix, recurse=False):
-                    constants[name] = float(name.endswith("weight"))
-            if isinstance(module, _RECURRENT):  # all of their parameters start alike
-                hidden = module.hidden if isinstance(module, Recurrent) else module.hidden_size
-                for name, _ in module.named_parameters(prefix=prefix, recurse=False):
-                    fans[name] = int(hidden)
+            mine = dict(module.named_parameters(prefix=prefix, recurse=False))
             weight = getattr(module, "weight", None)
             if isinstance(weight, nn.Parameter) and weight.ndim > 1:
-                for name, _ in module.named_parameters(prefix=prefix, recurse=False):
-                    fans[name] = weight[0].numel()
-        initialiser = initialiser or init.uniform_fan_in()
+                fans |= dict.fromkeys(mine, weight[0].numel())
+            if isinstance(module, _RECURRENT):  # all of their parameters start alike
+                fans |= dict.fromkeys(mine, int(module.hidden if isinstance(module, Recurrent) else module.hidden_size))
+            if isinstance(module, _NORMALISATIONS) and initialiser is None:
+                own |= {n: torch.full_like(p, float(n.endswith("weight"))) for n, p in mine.items()}
+            reset = getattr(type(module), "reset_parameters", None)
+            if isinstance(module, _RECURRENT) or (reset in _UNIFORM and not isinstance(module, _OTHERWISE)):
+                known |= set(mine)
         rows = []
-        for number, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True)):
-            if name in constants:
-                row = torch.full(shape, constants[name], dtype=self.dtype, device=self.device)
-                rows.append(row.reshape(1, -1).expand(len(self), -1))
+        for number, (name, shape) in enumerate((name, tuple(p.shape)) for name, p in own.items()):
+            if name not in self.names:  # it keeps its number, so that others begin alike whether it is trained or not
+                continue
+            value = own[name].detach().reshape(1, -1).expand(len(self), -1)
+            if initialiser is None and name not in known:
+                rows.append(value)
                 continue
 
             def draw(kind: str, number: int = number) -> init.Draw:
@@ -121,27 +130,47 @@ class Ensemble:
                 return numbers
 
             fan_in = fans.get(name, torch.Size(shape).numel())
-            rows.append(initialiser(name, shape, fan_in, draw("normal"), draw("uniform")).reshape(len(self), -1))
+            made = (initialiser or init.uniform_fan_in())(name, shape, fan_in, draw("normal"), draw("uniform"))
+            made = made.reshape(len(self), -1)
+            rows.append(value + made if isinstance(initialiser, init.Around) else made)
         return torch.cat(rows, 1)
 
     def named(self, q: Tensor) -> dict[str, Tensor]:
-        """The parameters by name, as views: ``[R, P]`` to ``[R, *shape]`` each, or ``[P]`` to ``[*shape]``."""
-        parts = q.split(self._sizes, dim=-1)
-        return {n: x.reshape(*q.shape[:-1], *s) for n, x, s in zip(self.names, parts, self.shapes, strict=True)}
+        """The parameters by name, as views: ``[R, P]`` to ``[R, *shape]`` each, or ``[P]`` to ``[*shape]``.
+
+        Behind them stand those that are not trained.
+        """
+        parts = zip(self.names, q.split(self._sizes, dim=-1), self.shapes, strict=True)
+        frozen = {
+            n: p.expand(*q.shape[:-1], *p.shape) for n, p in self.module.named_parameters() if not p.requires_grad
+        }
+        return {name: x.reshape(*q.shape[:-1], *shape) for name, x, shape in parts} | frozen
 
     def single(self, q: Tensor, x: Tensor) -> Tensor:
         """The output of one network with parameters ``[P]`` for the inputs ``[B, ...]``."""
+        if self._composite:  # PyTorch takes recurrent layers apart, so that they can be batched, only for a derivative
+            return vjp(lambda q: functional_call(self.module, self.named(q), (x,)), q)[0]
         return functional_call(self.module, self.named(q), (x,))
 
     def predict(self, x: Tensor, q: Tensor | None = None, own: bool = False) -> Tensor:
         """The outputs of all replicas for shared inputs: ``[B, ...]`` to ``[R, B, ...]``, without gradients.
 
-        With ``own``, each replica has inputs of its own, ``[R, B, ...]``.
+        With ``own``, each replica has inputs of its own, ``[R, B, ...]``. Raises ValueError where the module returns
+        anything but one tensor, or draws numbers of its own.
         """
         with torch.no_grad():
             x = x.to(self.device, self.dtype if x.is_floating_point() else None)
             q = self.q if q is None else q.to(self.device, self.dtype)
-            return vmap(self.single, in_dims=(0, 0 if own else None))(q, x)
+            name = f"module={type(self.module).__name__}"
+            try:
+                output = vmap(self.single, in_dims=(0, 0 if own else None))(q, x)
+            except RuntimeError as error:
+                if "randomness" not in str(error):
+                    raise
+                raise ValueError(f"{name} draws random numbers of its own: call module.eval() first") from error
+        if not isinstance(output, Tensor):
+            raise ValueError(f"{name} returns a {type(output).__name__}: wrap it in a module that returns one tensor")
+        return output
 
     def potential(self, loss: Loss, data: Split | Splits) -> Callable[[Tensor], Tensor]:
         """The loss on a whole data set as a function ``[R, P] -> [R]``."""
@@ -163,6 +192,23 @@ class Ensemble:
                 bad = int((~tensor.isfinite()).reshape(len(tensor), -1).any(1).sum())
                 raise ValueError(f"data has {bad} {name} that are NaN or infinite: all must be finite numbers")
         return data
+
+
+def _refuse(module: nn.Module) -> None:
+    """ValueError for a layer that draws numbers of its own or keeps statistics that replicas would have to share."""
+    for path, layer in module.named_modules():
+        name = f"{path or 'module'}={type(layer).__name__}"
+        if layer.training and (getattr(layer, "p", 0) or getattr(layer, "dropout", 0)) and _draws(layer):
+            raise ValueError(f"{name} is not allowed while it drops neurons: call module.eval() first, or leave it out")
+        if layer.training and isinstance(layer, nn.modules.batchnorm._NormBase) and layer.track_running_stats:
+            raise ValueError(
+                f"{name} is not allowed while it gathers statistics, which replicas would share: call module.eval() "
+                "first, or take nn.GroupNorm or track_running_stats=False"
+            )
+
+
+def _draws(layer: nn.Module) -> bool:
+    return isinstance(layer, (nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention))
 
 
 class Batch:

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from thermolib.ground import checks
 
-__all__ = ["Initialiser", "glorot_normal", "glorot_stratified", "glorot_uniform", "normal", "uniform_fan_in", "zeros"]
+__all__ = [
+    "Initialiser",
+    "glorot_normal",
+    "glorot_stratified",
+    "glorot_uniform",
+    "module",
+    "normal",
+    "uniform_fan_in",
+    "zeros",
+]
 
 Draw = Callable[[tuple[int, ...]], Tensor]
 Initialiser = Callable[[str, tuple[int, ...], int, Draw, Draw], Tensor]
@@ -43,6 +53,33 @@ def normal(spread: float | Tensor) -> Initialiser:
         return scale.reshape(-1, *[1] * len(shape)) * drawn
 
     return initialise
+
+
+class Around:
+    """An initialiser whose numbers are added to the module's own."""
+
+    def __init__(self, spread: float | Tensor) -> None:
+        self._deviation = normal(spread)
+
+    def __call__(self, *given: Any) -> Tensor:
+        return self._deviation(*given)
+
+
+def module(spread: float | Tensor = 0.0) -> Around:
+    r"""The module's own values, as of a network that is trained already, in all replicas.
+
+    .. math:: \theta_i \sim N(\theta_i^\text{module}, \text{spread}^2)
+
+    Parameters
+    ----------
+    spread : a number, or a tensor of one value per replica, in the units of the parameters; 0 for replicas that start
+        alike.
+
+    Raises
+    ------
+    ValueError : a spread that is negative or not finite.
+    """
+    return Around(spread)
 
 
 def uniform_fan_in() -> Initialiser:
