@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small import BAOAB, DATA, runs, train
+from small import BAOAB, DATA, needs_compiler, runs, train
 from torch import nn
 
 import thermolib as tl
@@ -174,3 +174,81 @@ def test_layers_with_numbers_of_their_own_are_refused_with_the_remedy(layer, sen
     final = train(ensemble).final.q
     alone = torch.func.functional_call(module, ensemble.named(final[1]), (DATA.test.x,))
     torch.testing.assert_close(ensemble.predict(DATA.test.x, final)[1], alone.detach())
+
+
+class Shift(tl.dynamics.base.Splitting):
+    """A splitting with a letter of its own that moves positions, and one that does not."""
+
+    alphabet = "ABXY"
+
+    def __init__(self, word, step_size=0.1):
+        self.__dict__.update(word=word, step_size=step_size)
+
+    @property
+    def hyperparameters(self):
+        return {"step_size": self.step_size}
+
+    def init(self, q):
+        return tl.dynamics.State(q.clone(), torch.zeros_like(q))
+
+    def map_X(self, state, dt, draw):
+        return state._replace(q=state.q + dt * state.p)
+
+    def map_Y(self, state, dt, draw):
+        return state._replace(p=state.p.clone())
+
+
+class Counted:
+    """How often the force of a potential was evaluated."""
+
+    def __init__(self, q):
+        self.q, self.calls = q, 0
+
+    def force(self, q):
+        self.calls += 1
+        return -q
+
+
+@pytest.mark.parametrize(("word", "forces"), [("BABXB", 2), ("BAXB", 1), ("BABYB", 1), ("XBAB", 2)])
+def test_a_letter_that_moves_positions_asks_for_a_fresh_force(word, forces):
+    """On p^2/2 + q^2/2 from q = 1 the energy stays; X and A together move by two steps a step."""
+    law = Shift(word)
+    energy = {"energy": lambda state: (state.q.square() + state.p.square() * (1 + ("X" in word)))[:, 0] / 2}
+    start = torch.ones(1, 1, dtype=torch.float64)
+    run = {"every": 1, "observe": energy, "progress": False, "compile": False}
+    found = tl.simulate(lambda q: q.square().sum(1) / 2, law, start, 2000, **run).frame["energy"]
+    assert found.between(0.44, 0.56).all()  # words that are not symmetric err in the first order
+    state, potential = law.init(start), Counted(start)
+    for step in range(5):
+        state = law.step(state, potential, tl.noise.key(0, 1, step))
+    assert potential.calls == 5 * forces
+
+
+class Copying(tl.SGD):
+    """A dynamics of one's own that works on copies."""
+
+    def init(self, q):
+        return tl.dynamics.Positions(q.clone())
+
+    def step(self, state, potential, key):
+        return super().step(tl.dynamics.Positions(state.q.clone()), potential, key)
+
+
+class Twice(tl.SGD):
+    """One that asks for a force where it has moved to."""
+
+    def step(self, state, potential, key):
+        q = state.q + 0.5 * self.step_size * potential.force(state.q)
+        return tl.dynamics.Positions(state.q + self.step_size * potential.force(q))
+
+
+@needs_compiler
+@pytest.mark.parametrize("how", [False, True])
+def test_a_dynamics_that_copies_positions_works_among_partitions(how):
+    def final(law):
+        law = tl.Partitioned({"hidden": law, "output": BAOAB}, step_size=0.1)
+        return train(runs(3), law, steps=8, compile=how).final.q
+
+    torch.testing.assert_close(final(Copying(0.1)), final(tl.SGD(0.1)))
+    with pytest.raises(ValueError, match="asks for a second force in one step"):
+        final(Twice(0.1))

@@ -112,7 +112,8 @@ class Integrator:
 class Splitting(Integrator):
     """An integrator that is a word of exactly solvable maps."""
 
-    #: The letters that the word may have; each has a method ``map_X(state, dt, draw)``.
+    #: The letters that the word may have; each has a method ``map_X(state, dt, draw)``, which returns a new state and
+    #: may move positions, too: the next kick then asks for a force of its own.
     alphabet: ClassVar[str] = "ABO"
     structure: ClassVar[tuple[str, ...]] = ("word",)
     word: str
@@ -148,7 +149,9 @@ class Splitting(Integrator):
                     return key.normal(position, state.q.shape[1], state.q.dtype)
 
                 apply: Callable = getattr(self, f"map_{piece.letter}")
-                state = apply(state, dt, draw)
+                moved = apply(state, dt, draw)
+                force = force if moved.q is state.q else None
+                state = moved
         return state
 
 

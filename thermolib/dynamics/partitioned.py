@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from thermolib.dynamics.base import Integrator, Potential, Value
 from thermolib.ground import checks
@@ -142,7 +143,7 @@ class Partitioned(Integrator):
             own = part.init(q)._replace(**state.parts[group])
             if "p" in own._fields:
                 own = own._replace(p=_take(state.p, slices))
-            force = OneForce(f"parts[{group!r}]", q, functools.partial(_share, shared, slices))
+            force = OneForce(f"parts[{group!r}]", own.q, functools.partial(_share, shared, slices))
             states[group] = getattr(part, what)(own, force, key.at(offset=number * _DRAWS))
         return self._join(states)
 
@@ -172,19 +173,21 @@ class OneForce:
     Parameters
     ----------
     who : the argument or method that asks, for the message of a refusal.
-    at : positions ``[R, P]``; the force is given at this very tensor, and at no copy of it.
+    at : positions ``[R, P]`` that the force belongs to.
     force : ``[R, P]``, or a function that returns it, called whenever it is asked for.
 
     Raises
     ------
-    ValueError : a force that is asked for at another tensor, or the loss.
+    ValueError : a force that is asked for at other positions, or the loss.
     """
 
     def __init__(self, who: str, at: Tensor, force: Tensor | Callable[[], Tensor]) -> None:
-        self._who, self._at, self._force = who, at, force
+        self._who, self._at, self._force, self._asked = who, at, force, False
 
     def force(self, q: Tensor) -> Tensor:
-        if q is not self._at:
+        first, self._asked = not self._asked, True
+        # a copy: numbers can be compared in a step that runs; in one that is recorded, a second question is too many
+        if q is not self._at and not (first if get_proxy_mode() is not None else torch.equal(q, self._at)):
             raise ValueError(
                 f"{self._who} asks for a second force in one step, and there is only one: its word may have no A "
                 "between two B's, read cyclically"
