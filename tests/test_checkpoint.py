@@ -1,5 +1,6 @@
 """Checkpoints: a run that is killed and started again ends as the run that never was; other files are refused."""
 
+import functools
 import io
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from small import BAOAB, runs, train
+from small import BAOAB, DATA, runs, train
 
 import thermolib as tl
 from thermolib.engine import loop
@@ -255,6 +256,66 @@ def test_records_never_run_ahead_of_the_state(tmp_path, monkeypatch):
             train(runs(100), **kwargs)
     resumed = train(runs(100), **kwargs)
     pd.testing.assert_frame_equal(resumed.frame, whole.frame, check_exact=True)
+
+
+@pytest.mark.parametrize("replicas", [1, 100])
+@pytest.mark.parametrize("kind", ["predictions", "samples"])
+def test_samples_survive(kind, replicas, tmp_path, monkeypatch):
+    """The power goes off in the middle: what is gathered in the end is what the whole run gathers."""
+    ensemble, x = runs(replicas), DATA.test.x
+
+    def collector():
+        return tl.Predictions(x, after=10, every=3, keep=8) if kind == "predictions" else tl.Samples(ensemble, 10, 3, 8)
+
+    def gathered(collect):
+        found = collect if kind == "predictions" else collect.predictions(x)
+        return [*found.result, found.kept, torch.tensor(len(collect))]
+
+    whole = collector()
+    train(ensemble, steps=90, collect=whole)
+    calls = []
+
+    def observe(state):
+        calls.append(None)
+        if len(calls) == 5:
+            raise RuntimeError("the power is off")
+        return state.q[:, 0]
+
+    kwargs = {"steps": 90, "every": 10, "checkpoint": tmp_path / "run", "checkpoint_seconds": 0.0}
+    with pytest.raises(RuntimeError, match="the power is off"):
+        train(ensemble, observe={"first": observe}, collect=collector(), **kwargs)
+    for _ in range(2):  # the second finds a run that is finished
+        resumed = collector()
+        train(ensemble, observe={"first": observe}, collect=resumed, **kwargs)
+        for one, other in zip(gathered(resumed), gathered(whole), strict=True):
+            assert torch.equal(one, other)
+    others = {
+        "predictions": [
+            tl.Predictions(x[1:], 10, 3, 8),
+            tl.Predictions(x, 10, 3, 8, torch.sigmoid),
+            tl.Samples(ensemble),
+        ],
+        "samples": [tl.Samples(ensemble, 10, 4, 8), tl.Samples(ensemble, 10, 3, 16), None],
+    }
+    for other in others[kind]:
+        with pytest.raises(ValueError, match="belongs to another run"):
+            train(ensemble, observe={"first": observe}, collect=other, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("function", "others"),
+    [
+        ("lambda y: y.softmax(-1)", ["lambda y: y.log_softmax(-1)", "lambda y: y.softmax(-2)"]),
+        ("functools.partial(torch.softmax, dim=-1)", ["functools.partial(torch.softmax, dim=-2)"]),
+        ("torch.sigmoid", ["torch.tanh", "torch.nn.Sigmoid()"]),
+    ],
+)
+def test_functions_are_told_apart_and_known_again_in_another_process(function, others):
+    names = [repr(loop._named(eval(text, {"functools": functools, "torch": torch}))) for text in (function, *others)]
+    assert len(set(names)) == len(names)
+    look = f"import functools, torch; from thermolib.engine import loop; print(loop._named({function}))"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == names[0]
 
 
 # What is not a checkpoint of this run.

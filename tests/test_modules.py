@@ -1,5 +1,8 @@
 """Anybody's module: every kind of network, number and class is right, or refused in a sentence."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from small import BAOAB, DATA, needs_compiler, runs, train
@@ -41,6 +44,58 @@ def test_noise_in_half_precision_is_that_of_single_precision_rounded(kind):
     assert BAOAB.init(key.normal(1, 8, kind)).p.dtype == kind
 
 
+def test_probabilities_are_averaged_and_votes_are_of_the_outputs():
+    logits = torch.tensor([[[5.0, 0.0]], [[-30.0, 0.0]]])  # of two samples of one replica
+    found = tl.Predictions(torch.zeros(1, 1), transform=lambda y: y.softmax(-1))
+    for sample in logits:
+        found.add(sample[None])
+    expected = torch.tensor([1 / (1 + math.exp(-5)) + 1 / (1 + math.exp(30)), 1 / (1 + math.exp(5)) + 1]) / 2
+    assert found.result.mean.flatten().tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    assert found.result.mean.flatten().tolist() == pytest.approx([0.497, 0.503], abs=5e-4)
+    assert found.result.votes.flatten().tolist() == [0.5, 0.5]
+    assert found.quantiles(0.5).flatten().tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    ensemble = runs(3)
+    kept, gathered = tl.Samples(ensemble), tl.Predictions(DATA.test.x, transform=torch.sigmoid)
+    for collect in (kept, gathered):
+        train(ensemble, collect=collect)
+    torch.testing.assert_close(kept.predict(DATA.test.x, torch.sigmoid).mean, gathered.result.mean)
+    assert bool((gathered.result.mean - kept.predict(DATA.test.x).mean.sigmoid()).abs().max() > 1e-6)
+
+
+def test_replicas_that_diverge_are_left_out_and_counted(tmp_path):
+    ensemble = runs(4)
+    law = tl.SGD(torch.tensor([0.01, 0.01, 0.01, 1e30]))
+    found, kept = tl.Predictions(DATA.test.x), tl.Samples(ensemble)
+    for collect in (found, kept):
+        history = train(ensemble, law, loss=tl.losses.mse, steps=12, collect=collect)
+    assert history.last["diverged"].notna().tolist() == [False, False, False, True]
+    alone = tl.Predictions(DATA.test.x)
+    train(runs(3), tl.SGD(0.01), loss=tl.losses.mse, steps=12, collect=alone)
+    kept.save(tmp_path / "samples.npy")
+    for result in (
+        found.result,
+        kept.predict(DATA.test.x),
+        tl.Samples.load(tmp_path / "samples.npy", ensemble).predict(DATA.test.x),
+    ):
+        assert result.diverged.tolist() == [False, False, False, True]
+        for one, other in zip(result.pooled(), alone.result.pooled(), strict=True):
+            torch.testing.assert_close(one, other)
+    torch.testing.assert_close(found.quantiles(0.1, 0.9, pool=True), alone.quantiles(0.1, 0.9, pool=True))
+    assert bool(torch.from_numpy(np.load(tmp_path / "samples.npy"))[:, 3].isnan().all())
+
+
+def test_numbers_that_are_none_are_refused():
+    found = tl.Predictions(torch.zeros(4, 1))
+    outputs = torch.zeros(3, 4, 1)
+    outputs[1, 2] = torch.nan
+    with pytest.raises(ValueError, match="outputs has 1 replicas with NaN or infinite numbers"):
+        found.add(outputs)
+    assert len(found) == 0
+    found.add(outputs, diverged=torch.tensor([True, True, True]))
+    with pytest.raises(ValueError, match="all replicas diverged"):
+        found.result.pooled()
+
+
 class Returns(nn.Module):
     """A layer whose output a function changes."""
 
@@ -50,6 +105,16 @@ class Returns(nn.Module):
 
     def forward(self, x):
         return self.change(self.layer(x))
+
+
+def test_outputs_may_have_any_shape():
+    ensemble = tl.Ensemble(Returns(lambda y: y.unflatten(-1, (3, 4))), 2, device="cpu")
+    found = tl.Predictions(DATA.test.x)
+    train(ensemble, loss=lambda y, target: y.square().mean(), collect=found)
+    mean, spread, votes, _ = found.result
+    assert mean.shape == spread.shape == votes.shape == (2, 40, 3, 4)
+    torch.testing.assert_close(votes.sum(-1), torch.ones(2, 40, 3).double())
+    torch.testing.assert_close(mean[1], torch.stack(list(found.kept))[:, 1].double().mean(0))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +131,12 @@ def test_what_cannot_predict_is_refused_before_it_trains(module, sentence, monke
     monkeypatch.setattr(tl.Langevin, "enter", None)
     with pytest.raises(ValueError, match=sentence):
         train(ensemble, loss=lambda y, target: y[0].square().mean())
+
+
+def test_a_module_without_a_row_for_each_input_cannot_be_asked():
+    ensemble = tl.Ensemble(Returns(lambda y: y.sum(0)), 2, device="cpu")
+    with pytest.raises(ValueError, match=r"returned the shape \(12,\) for 40 inputs"):
+        tl.Predictions(DATA.test.x).read(ensemble, ensemble.q, torch.arange(2))
 
 
 def test_frozen_parameters_stay_put():

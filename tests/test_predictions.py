@@ -27,7 +27,7 @@ def test_mean_spread_votes_and_quantiles_are_those_of_all_samples():
     found = tl.Predictions(torch.zeros(4, 1), keep=64)
     for sample in y:
         found.add(sample)
-    mean, spread, votes = found.result
+    mean, spread, votes, _ = found.result
     torch.testing.assert_close(mean, y.mean(0))
     torch.testing.assert_close(spread, y.std(0))
     torch.testing.assert_close(votes[..., 1], (y[..., 1] > y[..., 0]).double().mean(0))
@@ -130,8 +130,6 @@ def test_splits_are_refused_where_they_do_not_fit():
         train(runs(4), splits(5))
     with pytest.raises(ValueError, match="batch_size=1000 is larger than the data"):
         train(runs(5), splits(5), batch_size=1000)
-    with pytest.raises(ValueError, match="not allowed together"):
-        train(runs(5), DATA, collect=tl.Samples(runs(5)), checkpoint="here")
 
 
 def test_random_splits_are_a_partition_and_the_same_for_any_number_of_replicas():

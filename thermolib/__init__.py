@@ -25,7 +25,8 @@ from thermolib.ground import noise
 from thermolib.ground.words import Word
 from thermolib.nets import init, losses, models
 from thermolib.nets.ensemble import Ensemble
-from thermolib.observe.predictions import Prediction, Predictions, Samples
+from thermolib.observe.predictions import Prediction, Predictions
+from thermolib.observe.samples import Samples
 
 __all__ = [
     "LOL",

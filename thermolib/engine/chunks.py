@@ -20,7 +20,7 @@ from thermolib.ground import checks, noise
 
 __all__ = ["Chunk", "Job", "Message", "Source", "run_chunk"]
 
-#: What a chunk tells while it runs: ("steps", n), ("record", (step, values)), ("sample", (step, values)),
+#: What a chunk tells while it runs: ("steps", n), ("record", (step, values)), ("sample", (step, values, lost)),
 #: ("snapshot", Chunk), ("end", Chunk).
 Message = tuple[str, Any]
 
@@ -148,7 +148,7 @@ def run_chunk(job: Job, number: int, chunk: Chunk, observe_first: bool) -> Itera
                 yield "steps", clock.reported()
         chunk = stepper.freeze(before, chunk)
         if chunk.step == job.next_sample(chunk.step - 1):
-            yield "sample", (chunk.step, stepper.sample(chunk))
+            yield "sample", (chunk.step, *stepper.sample(chunk))
         if chunk.step == observed:
             yield "record", (chunk.step, stepper.observe(chunk))
         if clock.snapshot_due():
@@ -235,9 +235,11 @@ class _Stepper:
             held = _choose(gone, previous.state, held)
         return Chunk(_choose(diverged >= 0, held, after.state), after.step, diverged, held)
 
-    def sample(self, chunk: Chunk) -> Tensor:
-        """What the collector reads off the replicas that count, where they ask for the next force."""
-        return self.job.collect.read(chunk.state.q, self.rows)[: self.kept].cpu()
+    def sample(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
+        """What the collector reads off the replicas that count, where they ask for the next force, and which diverged:
+        one of which nothing finite can be read has."""
+        values = self.job.collect.read(chunk.state.q, self.rows)[: self.kept].cpu()
+        return values, (chunk.diverged[: self.kept] >= 0).cpu() | ~_finite(values)
 
     def observe(self, chunk: Chunk) -> dict[str, Tensor]:
         """The observations of the replicas that count, at the end of the word."""

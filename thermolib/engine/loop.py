@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def run(
         file = Checkpoint(Path(checkpoint), _description(job, first), _first_loss(job, first))
         saved = file.load()
         job.snapshot_seconds = checkpoint_seconds
+        for number in saved if job.collect is not None else ():
+            job.collect.restore(number, saved[number]["collected"])
     chunks = {number: _load(job, number, saved, first, diverged) for number in range(job.chunks)}
     records = {number: list(saved[number]["records"]) if number in saved else [] for number in chunks}
 
@@ -83,11 +86,13 @@ def run(
                 elif kind == "record":
                     records[number].append(content)
                 elif kind == "sample":
-                    job.collect.add(content[1], content[0], number)
+                    job.collect.add(content[1], content[0], number, content[2])
                 else:
                     chunks[number] = content
                     if file is not None:  # the records up to this state, and no later ones
                         saved[number] = _stored(content) | {"records": list(records[number])}
+                        if job.collect is not None:
+                            saved[number]["collected"] = job.collect.saved(number)
                         file.save(saved)
 
             run_all(
@@ -142,7 +147,7 @@ def _description(job: Job, first: Any) -> dict[str, Any]:
     """What makes a run this run."""
     fixed = {name: getattr(job.integrator, name) for name in job.integrator.structure}
     fixed = {name: getattr(value, "__qualname__", value) for name, value in fixed.items()}  # a function has an address
-    return {
+    description = {
         "integrator": f"{type(job.integrator).__name__}{fixed or ''}",
         "functions": [_inside(getattr(job.integrator, name)) for name in job.integrator.structure],
         "hyperparameters": job.columns,
@@ -158,6 +163,12 @@ def _description(job: Job, first: Any) -> dict[str, Any]:
         "data": job.source.constants,
         "period": job.source.period,
     }
+    if job.collect is not None:
+        collector = job.collect.collector
+        settings = {name: value for name, value in vars(collector).items() if not name.startswith("_")}
+        settings = {name: _named(value) if callable(value) else value for name, value in settings.items()}
+        description["collect"] = [type(collector).__qualname__, settings]
+    return description
 
 
 def _inside(function: Any) -> list[Any]:
@@ -167,6 +178,12 @@ def _inside(function: Any) -> list[Any]:
         return []
     held = [cell.cell_contents for cell in function.__closure__ or ()]
     return [code.co_code.hex(), *(value for value in (*code.co_consts, *held) if isinstance(value, int | float | str))]
+
+
+def _named(function: Any) -> list[Any]:
+    """What tells a function from others, in this process and the next: all but its address."""
+    names = getattr(getattr(function, "__code__", None), "co_names", ())
+    return [re.sub(" at 0x[0-9a-f]+", "", str(function)), *names, *_inside(function)]
 
 
 @torch.no_grad()

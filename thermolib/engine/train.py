@@ -37,8 +37,14 @@ class Collector(Protocol):
     def read(self, ensemble: Ensemble, q: Tensor, rows: Tensor, /) -> Tensor:
         """A sample of the replicas ``rows`` at positions ``q``, ``[R, P]``."""
 
-    def add(self, sample: Tensor, step: int, part: int, /) -> None:
-        """Keep a sample, of a step and of the replicas of a chunk."""
+    def add(self, sample: Tensor, step: int, part: int, diverged: Tensor, /) -> None:
+        """Keep a sample, of a step and of the replicas of a chunk, of which some have diverged, ``[R]``."""
+
+    def saved(self, part: int, /) -> Any:
+        """What a checkpoint keeps of a chunk's samples: tensors, numbers and lists of them, which do not change."""
+
+    def restore(self, part: int, saved: Any, /) -> None:
+        """Take back what a checkpoint has kept."""
 
 
 def train(
@@ -99,8 +105,6 @@ def train(
     part = ensemble.checked(data.train if isinstance(data, Data) else data)
     own = isinstance(part, Splits)
     rows = part.x.shape[own]
-    if collect is not None and checkpoint is not None:
-        raise ValueError("collect and checkpoint are not allowed together: samples are not part of a checkpoint")
     if batch_size is None:
         source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y, own=own), tuple(part), own=2 * own)
     else:
@@ -147,7 +151,8 @@ class _Reader:
     """A collector and the ensemble that it reads."""
 
     def __init__(self, collect: Collector, ensemble: Ensemble) -> None:
-        self.after, self.every, self.add = collect.after, collect.every, collect.add
+        self.collector, self.after, self.every, self.add = collect, collect.after, collect.every, collect.add
+        self.saved, self.restore = collect.saved, collect.restore
         self.read = functools.partial(collect.read, ensemble)
 
 

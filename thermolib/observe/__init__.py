@@ -6,7 +6,8 @@ momenta as they are around O. Each thermometer says what that means for it.
 """
 
 from thermolib.observe.networks import accuracy, determination, loss, r_squared
-from thermolib.observe.predictions import Prediction, Predictions, Samples
+from thermolib.observe.predictions import Prediction, Predictions
+from thermolib.observe.samples import Samples
 from thermolib.observe.thermometers import (
     Thermometer,
     configurational_temperature,
