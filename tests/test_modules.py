@@ -323,3 +323,55 @@ def test_a_dynamics_that_copies_positions_works_among_partitions(how):
     torch.testing.assert_close(final(Copying(0.1)), final(tl.SGD(0.1)))
     with pytest.raises(ValueError, match="asks for a second force in one step"):
         final(Twice(0.1))
+
+
+def test_the_posterior_of_bayesian_linear_regression():
+    """Against the closed form: mean and covariance, within 4.5 standard errors."""
+    n, variance, precision, replicas = 40, 0.5, 3.0, 2000
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(n, 1, generator=generator)
+    y = (0.9 * x[:, 0] - 2) + variance**0.5 * torch.randn(n, generator=generator)
+    design = torch.cat([x, torch.ones(n, 1)], 1).double()
+    covariance = torch.linalg.inv(design.T @ design / variance + precision * torch.eye(2).double())
+    mean = covariance @ (design.T @ y.double()) / variance
+    ensemble = tl.Ensemble(nn.Linear(1, 1), replicas, seed=2, device="cpu")
+    law = tl.Langevin("BAOAB", step_size=0.5, friction=1.0, temperature=1 / n)
+
+    def sampled(prior, count=replicas, steps=60):
+        some = tl.Ensemble(nn.Linear(1, 1), count, seed=2, device="cpu")
+        given = {"loss": lambda output, target: tl.losses.mse(output, target) / (2 * variance), "prior": prior}
+        data = tl.datasets.Split(x, y)
+        return train(some, law, data=data, batch_size=None, steps=steps, every=steps, **given).final.q.double()
+
+    def far(q):
+        """The largest of the errors of mean and covariance in standard errors."""
+        spread = covariance.diag().sqrt()
+        of_mean = (q.mean(0) - mean) / (spread / replicas**0.5)
+        of_variance = (q.var(0) / covariance.diag() - 1) / (2 / replicas) ** 0.5
+        return float(torch.cat([of_mean, of_variance]).abs().max())
+
+    q = sampled(precision)
+    assert far(q) < 4.5
+    assert abs(float(torch.corrcoef(q.T)[0, 1]) - float(covariance[0, 1] / covariance.diag().prod().sqrt())) < 0.1
+    assert far(sampled(None)) > 10, "without the prior it is another law"
+    by_hand = sampled(lambda p: precision / 2 * sum(value.square().sum() for value in p.values()), 5)
+    torch.testing.assert_close(by_hand, sampled(precision, 5), rtol=1e-4, atol=1e-5)
+    data = tl.datasets.Split(x, y)
+    quiet = ensemble.potential(tl.losses.mse, data, precision)(ensemble.q) - ensemble.potential(tl.losses.mse, data)(
+        ensemble.q
+    )
+    torch.testing.assert_close(quiet, precision / (2 * n) * ensemble.q.square().sum(1), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("prior", "sentence"),
+    [
+        (-1.0, "prior=-1.0 is not allowed"),
+        (lambda p: p["output.weight"].square(), "loss with its prior returned the shape"),
+        (torch.ones(4), "loss with its prior returned the shape"),
+    ],
+    ids=["negative", "no number", "tensor"],
+)
+def test_priors_that_are_none_are_refused(prior, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        train(runs(4), prior=prior)

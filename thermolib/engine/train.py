@@ -17,7 +17,7 @@ from thermolib.engine.chunks import Job, Source
 from thermolib.engine.history import History
 from thermolib.engine.loop import positions, run
 from thermolib.ground import checks, noise
-from thermolib.nets.ensemble import Batch, Ensemble, Loss
+from thermolib.nets.ensemble import Batch, Ensemble, Loss, Prior
 
 __all__ = ["Collector", "train"]
 
@@ -58,6 +58,7 @@ def train(
     every: int | None = None,
     observe: Mapping[str, Any] | None = None,
     collect: Collector | None = None,
+    prior: Prior | None = None,
     start: Any = None,
     compile: bool | str = "auto",
     checkpoint: str | Path | None = None,
@@ -84,6 +85,10 @@ def train(
     observe : name to function of the state, or to an observation of :mod:`thermolib.observe`.
     collect : what gathers samples along the run, at the points where the force is taken:
         :class:`thermolib.Predictions` or :class:`thermolib.Samples`.
+    prior : what is known before the data, :math:`\pi(\theta)`: the precision :math:`\lambda` of a normal law around
+        zero, or a function of one network's parameters by name that returns :math:`-\ln\pi`. The potential is then
+        :math:`L - \frac1N\ln\pi`, with :math:`-\ln\pi = \frac\lambda2|\theta|^2`, and where L is the mean of
+        :math:`-\ln p(y|x, \theta)` over the N training points, the temperature :math:`1/N` samples the posterior.
     start : positions ``[R, P]``, a state, or the ``final`` of an earlier run; the ensemble's ``q`` if not given.
     compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
         operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes; in long
@@ -105,8 +110,9 @@ def train(
     part = ensemble.checked(data.train if isinstance(data, Data) else data)
     own = isinstance(part, Splits)
     rows = part.x.shape[own]
+    penalty = ensemble.penalty(prior, rows)
     if batch_size is None:
-        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y, own=own), tuple(part), own=2 * own)
+        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y, own, penalty), tuple(part), own=2 * own)
     else:
         batch = checks.integer("batch_size", batch_size, 1)
         if batch > rows:
@@ -117,7 +123,7 @@ def train(
         def minibatch(step: Tensor, order: Tensor, x: Tensor, y: Tensor, within: Tensor) -> Batch:
             points = order.index_select(1, step % period * batch + within)
             chosen = (torch.arange(len(points), device=points.device)[:, None], points) if own else points
-            return Batch(ensemble, loss, x[chosen], y[chosen], own=True)
+            return Batch(ensemble, loss, x[chosen], y[chosen], True, penalty)
 
         source = Source(minibatch, (*part, within), rows, period, own=2 * own)
     key = noise.key(ensemble.seed, ensemble.replicas, device=ensemble.device)
@@ -134,7 +140,7 @@ def train(
         max(1, steps // 100) if every is None else every,
         bound,
         chunk,
-        what=f"{ensemble.module} {getattr(loss, '__qualname__', '')}",
+        what=f"{ensemble.module} {getattr(loss, '__qualname__', '')}{_named(prior)}",
         collect=None if collect is None else _Reader(collect, ensemble),
     )
     threads = torch.get_num_threads()
@@ -145,6 +151,11 @@ def train(
             f"start has {positions(begin, integrator).shape[1]} parameters: it must have {ensemble.parameters}"
         )
     return run(job, begin, compile, checkpoint, checkpoint_seconds, progress, 1 if small else threads, workers)
+
+
+def _named(prior: Prior | None) -> str:
+    """A function by its name; what it returns shows in the loss."""
+    return "" if prior is None else f" and the prior {getattr(prior, '__qualname__', '') if callable(prior) else prior}"
 
 
 class _Reader:

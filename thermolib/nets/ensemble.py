@@ -19,6 +19,7 @@ from thermolib.nets.signals import Listener
 __all__ = ["Batch", "Ensemble"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Prior = float | Callable[[dict[str, Tensor]], Tensor]
 _RECURRENT = (Recurrent, nn.RNNBase, nn.RNNCellBase)
 _NORMALISATIONS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 #: Layers that PyTorch starts uniform within one over the root of their inputs, if nobody has said otherwise.
@@ -172,10 +173,21 @@ class Ensemble:
             raise ValueError(f"{name} returns a {type(output).__name__}: wrap it in a module that returns one tensor")
         return output
 
-    def potential(self, loss: Loss, data: Split | Splits) -> Callable[[Tensor], Tensor]:
-        """The loss on a whole data set as a function ``[R, P] -> [R]``."""
-        data = self.checked(data)
-        return Batch(self, loss, data.x, data.y, own=isinstance(data, Splits)).loss
+    def potential(self, loss: Loss, data: Split | Splits, prior: Prior | None = None) -> Callable[[Tensor], Tensor]:
+        """The loss on a whole data set as a function ``[R, P] -> [R]``, with the prior that :func:`thermolib.train`
+        takes."""
+        data, own = self.checked(data), isinstance(data, Splits)
+        return Batch(self, loss, data.x, data.y, own, self.penalty(prior, data.x.shape[own])).loss
+
+    def penalty(self, prior: Prior | None, points: int) -> Callable[[Tensor], Tensor] | None:
+        r"""What a prior adds to the mean loss of N points, :math:`-\frac1N\ln\pi(\theta)`, of one network's parameters
+        ``[P]``. ValueError for a precision that is negative or not finite."""
+        if prior is None:
+            return None
+        if callable(prior):
+            return lambda q: prior(self.named(q)) / points
+        checks.at_least("prior", prior)
+        return lambda q: prior * q.square().sum() / (2 * points)
 
     def checked(self, data: Any) -> Any:
         """The data on the ensemble's device and in its type; ValueError where it does not fit or is not finite."""
@@ -226,13 +238,22 @@ class Batch:
     x, y : inputs ``[B, ...]`` and targets ``[B]`` or ``[B, ...]`` of all replicas, on the ensemble's device; with
         ``own``, ``[R, B, ...]`` and ``[R, B]`` or ``[R, B, ...]``. They are not checked; see :meth:`Ensemble.checked`.
     own : whether each replica has data of its own.
+    penalty : what is added to the loss, a function of the parameters ``[P]``; see :meth:`Ensemble.penalty`.
 
     Raises
     ------
     ValueError : when it is evaluated, a loss that is not one number.
     """
 
-    def __init__(self, ensemble: Ensemble, loss: Loss, x: Tensor, y: Tensor, own: bool = False) -> None:
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        loss: Loss,
+        x: Tensor,
+        y: Tensor,
+        own: bool = False,
+        penalty: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.fixed = not own
         self._ensemble = ensemble
         self._dims = (0, 0, 0) if own else (0, None, None)
@@ -240,8 +261,12 @@ class Batch:
 
         def one(q: Tensor, x: Tensor, y: Tensor) -> Tensor:
             value = loss(ensemble.single(q, x), y)
+            value = value if penalty is None else value + penalty(q)
             if value.ndim:
-                raise ValueError(f"loss returned the shape {tuple(value.shape)}: it must return one number")
+                raise ValueError(
+                    f"loss{'' if penalty is None else ' with its prior'} returned the shape {tuple(value.shape)}: it "
+                    "must return one number"
+                )
             return value
 
         self._one = one
