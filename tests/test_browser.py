@@ -330,7 +330,7 @@ def page_of_figure(name):
 @pytest.mark.parametrize("name", touch.FIGURES)
 def test_a_slider_moves_its_figure(visit, name):
     page = visit(page_of_figure(name))
-    figure = page.locator(f"#touch-{name}")
+    figure = page.locator(f"#moving-{name}")
     slider, panels, caption = figure.locator("input"), figure.locator(".panels"), figure.locator("figcaption")
     assert panels.get_attribute("role") == "img" and panels.get_attribute("aria-label")
     seen = []
@@ -347,7 +347,7 @@ def test_figures_that_move_can_be_read(visit, viewport):
     """The control stands above what it moves, and no text is smaller than twelve pixels."""
     for name in touch.FIGURES:
         page = visit(page_of_figure(name), viewport=viewport)
-        figure = page.locator(f"#touch-{name}")
+        figure = page.locator(f"#moving-{name}")
         assert figure.locator(".control").bounding_box()["y"] < figure.locator(".panels").bounding_box()["y"]
         sizes = figure.evaluate(
             """f => [...f.querySelectorAll(".panel > svg")].map(svg =>
@@ -357,7 +357,7 @@ def test_figures_that_move_can_be_read(visit, viewport):
 
 
 def test_a_figure_plays_to_its_end(visit):
-    figure = visit(page_of_figure("spirals")).locator("#touch-spirals")
+    figure = visit(page_of_figure("spirals")).locator("#moving-spirals")
     slider, button = figure.locator("input"), figure.locator("button")
     slider.press("End")
     slider.press("ArrowLeft")
@@ -368,7 +368,7 @@ def test_a_figure_plays_to_its_end(visit):
 
 
 def test_a_pixel_shows_its_classifier(visit):
-    figure = visit(page_of_figure("noise")).locator("#touch-noise")
+    figure = visit(page_of_figure("noise")).locator("#moving-noise")
     slider, caption = figure.locator("input"), figure.locator("figcaption")
     cells = figure.locator("g[cursor=pointer]")
     cells.nth(9).click()

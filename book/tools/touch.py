@@ -181,12 +181,12 @@ def noise() -> dict[str, Any]:
     shade = matplotlib.colors.Normalize(0.5, 1)
     colours = [plt.get_cmap("viridis")(shade(means[cell])) for cell in cells]
     chart = {
-        "title": "test accuracy in %, mean of 10 networks",
+        "title": "mean test accuracy in %",
         "square": True,
         "x": {"label": "additive noise σ_A"},
         "y": {"label": "temperature τ₁"},
         "map": {
-            "x": [f"{sigma:g}".replace("0.", ".") for sigma in noises],
+            "x": [power(sigma) if 0 < sigma < 0.005 else f"{sigma:g}".replace("0.", ".") for sigma in noises],
             "y": [power(tau) for tau in reversed(hot)],
             "colours": [matplotlib.colors.to_hex(colour) for colour in colours],
             "ink": ["#ffffff" if shade(means[cell]) < 0.6 else INK for cell in cells],
@@ -513,7 +513,7 @@ class Touch(SphinxDirective):
         inside = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
         button = '<button type="button" aria-pressed="false">Play</button>' if data.get("play") else ""
         html = f"""
-<figure class="touch" id="touch-{name}">
+<figure class="touch" id="moving-{name}">
 <p class="control"><label for="slider-{name}">{data["slider"]}</label>
 <input type="range" id="slider-{name}" min="0" max="{last}" step="1" value="{start}"
   aria-valuetext="{data["places"][start]}"><b>{data["places"][start]}</b>{button}</p>
