@@ -353,3 +353,29 @@ def test_the_state_has_no_more_than_the_next_step_needs():
     state = CHAIN.init(torch.zeros(2, D))
     assert isinstance(state, ChainState)
     assert state.s.shape == state.vs.shape == (2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("links", "spread", "hot"), [(1, 2.0, (0.95, 1.05)), (1, 6.0, (0.95, 1.05)), (2, 6.0, (2.5, 4.0))]
+)
+def test_two_links_cannot_take_the_heat_of_a_noisy_gradient(links, spread, hot):
+    """K<q^2>/T and the mean friction, over 40 replicas of 10 oscillators: one link finds the friction h s^2/2T that the
+    noise needs; two can have sqrt(T/Q) at most, their first has <Q v^2> = T, and where that is too little they heat."""
+    temperature, h = 0.42, 0.05
+    chain = tl.NoseHooverChain(h, temperature, links, 1.0)
+    start, velocity = (temperature**0.5 * noise.key(seed, 40).normal(0, 10) for seed in (1, 2))
+    observe = {
+        "hot": lambda state: state.q.square().mean(1) / temperature,
+        "friction": lambda state: state.vs[:, 0, 0],
+        "link": lambda state: state.vs[:, 0, 0].square() / temperature,
+    }
+    how = {"gradient_noise": spread, "seed": 3, "every": 5, "observe": observe, "compile": False, "progress": False}
+    frame = tl.simulate(lambda q: q.square().sum(1) / 2, chain, chain.init(start, velocity), 2500, **how).frame
+    found = frame[frame["step"] > 1000][["hot", "friction", "link"]].mean()
+    needed = h * spread**2 / (2 * temperature)
+    assert hot[0] < found["hot"] < hot[1]
+    if links == 1:
+        assert found["friction"] == pytest.approx(needed, rel=0.05)
+    else:
+        assert found["friction"] < temperature**0.5 < needed
+        assert found["link"] == pytest.approx(1, abs=0.1)

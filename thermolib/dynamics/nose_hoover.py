@@ -87,7 +87,14 @@ class NoseHooverChain(Thermostatted):
         v_{s_{2k-1}} \leftarrow D_{h/2}(v_{s_{2k-1}})
 
     with :math:`D_t(v_{s_k}) = v_{s_k} e^{-t v_{s_{k+1}}} + t\,a_{s_k} e^{-t v_{s_{k+1}}/2}`. All masses of parameters
-    are 1. The density that an ergodic chain samples is :math:`\exp[-(L + |v|^2/2)/T]`. There is no noise: what is
+    are 1.
+
+    With two links :math:`\langle Q_1 v_{s_1}^2\rangle = T`, since the force on the second is zero on average: the mean
+    friction is :math:`\sqrt{T/Q_1}` at most. A force with noise of standard deviation s, as minibatches have, needs
+    the friction :math:`h s^2/2T`; where that is more, a chain of two or more links samples too hot. The remedy is one
+    link, which has no such bound: it is then :class:`AdaptiveLangevin` without noise of its own.
+
+    The density that an ergodic chain samples is :math:`\exp[-(L + |v|^2/2)/T]`. There is no noise: what is
     random is the start. Conserved is :func:`thermolib.observe.extended_energy`.
 
     ====================  ==================  ====================================

@@ -13,7 +13,9 @@ from thermolib.observe.thermometers import (
     configurational_temperature,
     extended_energy,
     kinetic_temperature,
+    laplacian,
     momentum_temperature,
+    squared_gradient,
     virial_temperature,
 )
 
@@ -27,8 +29,10 @@ __all__ = [
     "determination",
     "extended_energy",
     "kinetic_temperature",
+    "laplacian",
     "loss",
     "momentum_temperature",
     "r_squared",
+    "squared_gradient",
     "virial_temperature",
 ]

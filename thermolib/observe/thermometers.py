@@ -17,11 +17,16 @@ __all__ = [
     "configurational_temperature",
     "extended_energy",
     "kinetic_temperature",
+    "laplacian",
     "momentum_temperature",
+    "squared_gradient",
     "virial_temperature",
 ]
 
 Potential = Callable[[Tensor], Tensor]
+
+#: Up to so many parameters a trace costs little enough to be exact.
+EXACT = 256
 
 
 def kinetic_temperature(part: slice = slice(None)) -> Callable[[Any], Tensor]:
@@ -120,35 +125,74 @@ def virial_temperature(potential: Potential) -> Callable[[Any], Tensor]:
 def configurational_temperature(potential: Potential, probes: int = 8, seed: int = 0) -> Callable[[Any], Tensor]:
     r"""Configurational temperature :math:`|\nabla U|^2 / \Delta U`, for any loss, confining or not.
 
-    The Laplacian is Hutchinson's estimate :math:`\frac1n\sum_i z_i^T \nabla^2 U z_i` with ``probes`` random vectors of
-    signs. What is exact is the ratio of the means of numerator and denominator; the mean of the ratio is the same up to
-    terms of order 1/N. Positions are read at the end of the word, exact at the force points of chain A (``BAOAB``).
-    A network of ReLUs has curvature on a set of measure zero that no derivative sees: for it the reading is too high.
+    .. math:: T = \frac{\langle|\nabla U|^2\rangle}{\langle\Delta U\rangle}
 
-    The result is ``[R]``, in the units of the loss. Where the estimate of the Laplacian is negative so is the reading,
-    and where it is zero the reading is infinite.
+    is exact: average :func:`squared_gradient` and :func:`laplacian` first, then divide. The mean of this ratio is T
+    where the Laplacian is exact and hardly changes. Where it is estimated and few directions are stiff, the estimate is
+    nearly :math:`\chi^2` with as many degrees as there are probes, and with n of them the mean of the ratio is too high
+    by the factor :math:`n/(n-2)`.
+
+    Positions are read at the end of the word, exact at the force points of chain A (``BAOAB``). A network of ReLUs has
+    curvature on a set of measure zero that no derivative sees: for it the reading is too high.
+
+    The result is ``[R]``, in the units of the loss. Where the Laplacian is negative so is the reading, and where it is
+    zero the reading is infinite. Parameters, costs and refusals are those of :func:`laplacian`.
+
+    Source: Rugh (1997); Butler, Ayton, Jepps, Evans (1998).
+    """
+    above, below = squared_gradient(potential), laplacian(potential, probes, seed)
+    return lambda state: above(state) / below(state)
+
+
+def squared_gradient(potential: Potential) -> Callable[[Any], Tensor]:
+    r"""The squared force :math:`|\nabla U|^2`, ``[R]``, of a loss ``[R, P]`` to ``[R]`` at the end of the word."""
+    return lambda state: _gradient(potential, state.q).square().sum(1)
+
+
+def laplacian(potential: Potential, probes: int = 8, seed: int = 0) -> Callable[[Any], Tensor]:
+    r"""The Laplacian of the loss at the end of the word, ``[R]``.
+
+    .. math:: \Delta U = \operatorname{tr} \nabla^2 U \approx \frac1n\sum_i z_i^T\,\nabla^2 U\,z_i
+
+    Exact up to 256 parameters; above, Hutchinson's estimate with random vectors z of signs, without bias.
 
     Parameters
     ----------
-    potential : the loss of positions, ``[R, P]`` to ``[R]``, twice differentiable; costs a gradient, and as much again
-        and more for each probe.
-    probes : how many random vectors.
-    seed : of their signs, which are the same at every reading.
+    potential : the loss of positions, ``[R, P]`` to ``[R]``, twice differentiable; costs as much as a gradient and more
+        for each probe, and for each parameter where it is exact.
+    probes : n, how many random vectors.
+    seed : of their signs, which are others at other positions, and the same at the same.
 
-    Source: Rugh (1997); Butler, Ayton, Jepps, Evans (1998); Hutchinson (1990) for the Laplacian.
+    Raises
+    ------
+    ValueError : fewer than one probe, a seed out of range.
+
+    Source: Hutchinson (1990).
     """
+    checks.integer("probes", probes, 1)
+    first = noise.key(seed, 1)
 
     def read(state: Any) -> Tensor:
-        q = state.q
-        key = noise.key(seed, q.shape[0], device=q.device)
-        laplacian = torch.zeros_like(q[:, 0])
-        for i in range(probes):
-            signs = (key.bits(noise.PROBE + i, q.shape[1]) & 1).to(q.dtype) * 2 - 1
-            curved = jvp(lambda x: _gradient(potential, x), (q,), (signs,))[1]
-            laplacian += (signs * curved).sum(1) / probes
-        return _gradient(potential, q).square().sum(1) / laplacian
+        q, count = state.q, state.q.shape[1]
+        exact = count <= EXACT
+        key = noise.Key(first.seed.to(q.device), _mark(q), first.step.to(q.device))
+        total = torch.zeros_like(q[:, 0])
+        for i in range(count if exact else probes):
+            if exact:
+                probe = torch.zeros_like(q)
+                probe[:, i] = 1
+            else:
+                probe = (key.bits(noise.PROBE + i, count) & 1).to(q.dtype) * 2 - 1
+            total += (probe * jvp(lambda x: _gradient(potential, x), (q,), (probe,))[1]).sum(1)
+        return total if exact else total / probes
 
     return read
+
+
+def _mark(q: Tensor) -> Tensor:
+    """A number of 32 bits for the positions of each replica, ``[R, 1]``, that hardly any others share."""
+    bits = q.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[q.element_size()]).to(torch.int64)
+    return (bits * (2 * torch.arange(q.shape[1], device=q.device) + 1)).sum(1, keepdim=True) & 0xFFFFFFFF
 
 
 def extended_energy(potential: Potential, chain: NoseHooverChain) -> Callable[[Any], Tensor]:
