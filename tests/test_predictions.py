@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from small import DATA, runs
 
 import thermolib as tl
@@ -63,18 +64,51 @@ def test_a_run_is_sampled_after_the_beginning_at_even_distances():
         torch.testing.assert_close(one, other)
 
 
-def test_samples_on_the_disk_are_an_array_that_numpy_opens(tmp_path):
-    ensemble = runs(3)
+def test_samples_on_the_disk_say_what_they_are_and_are_not_taken_for_others(tmp_path):
+    ensemble, path = (
+        tl.Ensemble(tl.models.mlp((2, 8, 1)), [3, 0, 5], seed=7, device="cpu"),
+        tmp_path / "kept.safetensors",
+    )
+    kept = tl.Samples(ensemble, after=5, every=6)
+    warm = torch.tensor([1e-3, 2e-3, 3e-3])
+    law = tl.NoseHooverChain(0.05, warm)
+    tl.train(ensemble, law, DATA, loss=tl.losses.bce, steps=24, compile=False, progress=False, collect=kept)
+    kept.save(path)
+    arrays = load_file(path)
+    assert list(arrays) == sorted(ensemble.names)
+    for name, value in ensemble.named(torch.stack(list(kept))).items():
+        assert np.array_equal(arrays[name], value.numpy()) and arrays[name].shape[:2] == (len(kept), 3)
+    loaded = tl.Samples.load(path, ensemble)
+    assert loaded.steps == kept.steps == [11, 17, 23]
+    assert loaded.run == kept.run
+    assert loaded.run["seed"] == 7 and loaded.run["replicas"] == [3, 0, 5]
+    assert loaded.run["temperature"] == pytest.approx(warm.tolist())
+    assert all(torch.equal(one, other) for one, other in zip(loaded, kept, strict=True))
+    assert torch.equal(loaded.predict(DATA.test.x).mean, kept.predict(DATA.test.x).mean)
+    wider, frozen = tl.models.mlp((2, 4, 1)), tl.models.mlp((2, 8, 1))
+    next(frozen.parameters()).requires_grad_(False)
+    layers = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    for other in (wider, frozen, layers):
+        with pytest.raises(ValueError, match=r"holds samples of another module, [A-Za-z]+ of 33 parameters"):
+            tl.Samples.load(path, tl.Ensemble(other, 3, device="cpu"))
+    tl.Samples.load(path, tl.Ensemble(tl.models.mlp((2, 8, 1)), 1, seed=9, device="cpu"))
+    for text in (b"", b"no samples"):
+        path.write_bytes(text)
+        with pytest.raises(ValueError, match="holds no samples"):
+            tl.Samples.load(path, ensemble)
+
+
+def test_samples_of_what_is_frozen_belong_to_its_values(tmp_path):
+    module = tl.models.mlp((2, 8, 1))
+    next(module.parameters()).requires_grad_(False)
+    ensemble = tl.Ensemble(module, 2, device="cpu")
     kept = tl.Samples(ensemble)
-    train(ensemble, DATA, collect=kept)
-    kept.save(tmp_path / "samples.npy")
-    array = np.load(tmp_path / "samples.npy")
-    assert array.shape == (24, 3, ensemble.parameters)
-    loaded = tl.Samples.load(tmp_path / "samples.npy", ensemble)
-    x = DATA.test.x
-    assert torch.equal(loaded.predict(x).mean, kept.predict(x).mean)
-    with pytest.raises(ValueError, match="holds an array of shape"):
-        tl.Samples.load(tmp_path / "samples.npy", runs(3, hidden=4))
+    kept.add(ensemble.q)
+    kept.save(tmp_path / "kept")
+    tl.Samples.load(tmp_path / "kept", tl.Ensemble(module, 2, device="cpu"))
+    next(module.parameters()).add_(1)
+    with pytest.raises(ValueError, match="the same values of what is not trained"):
+        tl.Samples.load(tmp_path / "kept", tl.Ensemble(module, 2, device="cpu"))
 
 
 def test_samples_are_thinned_to_their_limit():

@@ -51,6 +51,8 @@ def run(
     for name, value in columns.items():
         checks.length(name, value, job.replicas)
     job.columns = {name: value.expand(job.replicas, 1).contiguous() for name, value in columns.items()}
+    if job.collect is not None:
+        job.collect.begin({name: column[:, 0].cpu() for name, column in job.columns.items()})
 
     saved: dict[int, dict[str, Any]] = {}
     file = None

@@ -34,6 +34,9 @@ class Collector(Protocol):
     after: int
     every: int
 
+    def begin(self, hyperparameters: Mapping[str, Tensor], /) -> None:
+        """Hear of the hyperparameters of a run, ``[R]`` each, before its first step."""
+
     def read(self, ensemble: Ensemble, q: Tensor, rows: Tensor, /) -> Tensor:
         """A sample of the replicas ``rows`` at positions ``q``, ``[R, P]``."""
 
@@ -163,7 +166,7 @@ class _Reader:
 
     def __init__(self, collect: Collector, ensemble: Ensemble) -> None:
         self.collector, self.after, self.every, self.add = collect, collect.after, collect.every, collect.add
-        self.saved, self.restore = collect.saved, collect.restore
+        self.begin, self.saved, self.restore = collect.begin, collect.saved, collect.restore
         self.read = functools.partial(collect.read, ensemble)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -93,6 +93,9 @@ class Predictions:
         self.every = checks.integer("every", every, 1)
         self.keep = checks.integer("keep", keep, 2)
         self._parts: dict[int, _Running] = {}
+
+    def begin(self, hyperparameters: Mapping[str, Tensor]) -> None:
+        """What the run is plays no part here."""
 
     def read(self, ensemble: Ensemble, q: Tensor, rows: Tensor) -> Tensor:
         """The outputs ``[R, B, ..., K]`` of some replicas at positions ``q``; where inputs are their own, ``rows`` says
