@@ -373,3 +373,112 @@ def test_the_posterior_of_bayesian_linear_regression():
 def test_priors_that_are_none_are_refused(prior, sentence):
     with pytest.raises(ValueError, match=sentence):
         train(runs(4), prior=prior)
+
+
+class Two(nn.Module):
+    """A module of two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.other = nn.Linear(2, 8), nn.Linear(1, 8)
+
+    def forward(self, place, *, phase):
+        return torch.tanh(self.layer(place) + self.other(phase)).mean(-1, keepdim=True)
+
+
+class Positional(Two):
+    def forward(self, place, phase):
+        return super().forward(place, phase=phase)
+
+
+PLACE, PHASE, LABEL = DATA.train.x, DATA.train.x[:, :1].cos(), DATA.train.y
+
+
+@pytest.mark.parametrize("batch_size", [None, 20])
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+def test_several_inputs_are_the_arguments_of_the_module(own, batch_size):
+    """As one tensor of all of them, taken apart by the module, to the bit."""
+
+    class Joined(Two):
+        def forward(self, x):
+            return super().forward(x[..., :2], phase=x[..., 2:])
+
+    def made(x):
+        split = tl.datasets.Split(x, LABEL)
+        if own:
+            order = torch.stack([torch.randperm(100, generator=torch.Generator().manual_seed(k)) for k in range(3)])
+            pick = {True: lambda t: t[order], False: lambda t: t}[own]
+            x = {k: pick(t) for k, t in x.items()} if isinstance(x, dict) else x
+            x = tuple(map(pick, x)) if isinstance(x, tuple) else pick(x) if isinstance(x, torch.Tensor) else x
+            split = tl.datasets.Splits(x, LABEL[order])
+        return split
+
+    finals, outputs = [], []
+    for module, x in (
+        (Joined(), torch.cat([PLACE, PHASE], 1)),
+        (Positional(), (PLACE, PHASE)),
+        (Two(), {"phase": PHASE, "place": PLACE}),
+    ):
+        ensemble, data = tl.Ensemble(module, 3, seed=1, device="cpu"), made(x)
+        found = tl.Predictions(data if own else data.x)
+        observe = {"accuracy": tl.observe.accuracy(data), "loss": tl.observe.loss(tl.losses.bce, data)}
+        history = train(ensemble, data=data, batch_size=batch_size, collect=found, observe=observe)
+        finals.append(
+            torch.cat([history.final.q.flatten(), torch.tensor(history.last[[*observe]].to_numpy()).flatten()])
+        )
+        outputs.append(found.result.mean)
+    for final, output in zip(finals, outputs, strict=True):
+        assert torch.equal(final, finals[0]) and torch.equal(output, outputs[0])
+
+
+class Pairs(torch.utils.data.Dataset):
+    """A data set of one's own, whose items are pairs."""
+
+    def __init__(self, two=False):
+        self.two = two
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, i):
+        return (((PLACE[i], PHASE[i]) if self.two else PLACE[i]), LABEL[i])
+
+
+def test_pytorchs_data_sets_are_taken():
+    both = torch.utils.data.TensorDataset(PLACE, PHASE, LABEL)
+    one = torch.utils.data.TensorDataset(PLACE, LABEL)
+    for module, sets, expected in (
+        (tl.models.shlp(2, 8), (one, Pairs(), (PLACE.numpy(), LABEL.numpy())), tl.datasets.Split(PLACE, LABEL)),
+        (Positional(), (both, Pairs(two=True)), tl.datasets.Split((PLACE, PHASE), LABEL)),
+    ):
+        ensemble = tl.Ensemble(module, 3, seed=1, device="cpu")
+        whole = train(ensemble, data=expected, batch_size=None)
+        parts = train(ensemble, data=expected, batch_size=25)
+        for data in sets:
+            observe = {"loss": tl.observe.loss(tl.losses.bce, data)}
+            history = train(ensemble, data=data, batch_size=None, observe=observe)
+            assert torch.equal(history.final.q, whole.final.q)
+            loss = ensemble.potential(tl.losses.bce, expected)(whole.final.q)
+            assert history.last["loss"].to_numpy() == pytest.approx(loss.numpy())
+        loader = torch.utils.data.DataLoader(sets[0], batch_size=25, shuffle=True)
+        assert torch.equal(train(ensemble, data=loader, batch_size=None).final.q, parts.final.q)
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        yield from zip(PLACE, LABEL, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (torch.utils.data.DataLoader(Stream(), batch_size=5), "data=DataLoader is not allowed: it must be a Split of"),
+        (tl.datasets.Split((PLACE, PHASE[1:]), LABEL), "data has 99 or 100 inputs and 100 targets"),
+        (tl.datasets.Split((PLACE, PHASE / 0), LABEL), "data has 100 inputs that are NaN or infinite"),
+        (tl.datasets.Split((), LABEL), "data has no inputs and 100 targets"),
+    ],
+    ids=["stream", "lengths", "infinite", "none"],
+)
+def test_data_that_are_none_are_refused(data, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        train(tl.Ensemble(Positional(), 2, device="cpu"), data=data)

@@ -7,37 +7,42 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
 from thermolib.ground import checks, noise
 
-__all__ = ["Data", "Split", "Splits", "min_max", "random_splits", "stacked"]
+__all__ = ["Data", "Inputs", "Split", "Splits", "as_split", "min_max", "random_splits", "stacked"]
+
+#: Of a network, what it is called with: one tensor, several, or several by the names of its arguments.
+Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 
 
 class Split(NamedTuple):
-    """Inputs ``[N, ...]`` and targets ``[N]`` or ``[N, K]``."""
+    """Inputs ``[N, ...]``, one tensor or a tuple or dictionary of them, and targets ``[N]`` or ``[N, K]``."""
 
-    x: Tensor
+    x: Any
     y: Tensor
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Split:
         """On a device, floating-point tensors in the given type."""
-        return Split(*(t.to(device, dtype if t.is_floating_point() else None) for t in self))
+        return pytree.tree_map(lambda t: t.to(device, dtype if t.is_floating_point() else None), self)
 
 
 class Splits(NamedTuple):
-    """Data of its own for each replica: inputs ``[R, N, ...]`` and targets ``[R, N]`` or ``[R, N, K]``."""
+    """Data of its own for each replica: inputs ``[R, N, ...]``, one tensor or several, and targets ``[R, N]`` or
+    ``[R, N, K]``."""
 
-    x: Tensor
+    x: Any
     y: Tensor
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Splits:
         """On a device, floating-point tensors in the given type."""
-        return Splits(*(t.to(device, dtype if t.is_floating_point() else None) for t in self))
+        return pytree.tree_map(lambda t: t.to(device, dtype if t.is_floating_point() else None), self)
 
     def of(self, rows: Tensor) -> Splits:
         """Those of some replicas."""
-        rows = rows.to(self.x.device)
-        return Splits(self.x[rows], self.y[rows])
+        return pytree.tree_map(lambda t: t[rows.to(t.device)], self)
 
 
 class Data(NamedTuple):
@@ -45,6 +50,34 @@ class Data(NamedTuple):
 
     train: Any
     test: Any
+
+
+def as_split(data: Any) -> Split | Splits:
+    """Inputs and targets of all points, from a pair of tensors or from what PyTorch has for data.
+
+    Parameters
+    ----------
+    data : a :class:`Split`, :class:`Splits` or another pair; a ``TensorDataset``, whose last tensor is the target; any
+        other ``Dataset`` of known length, whose items are pairs; or a ``DataLoader``, of which the data set counts.
+
+    Raises
+    ------
+    ValueError : anything else.
+    """
+    said = type(data).__name__
+    data = data.dataset if isinstance(data, DataLoader) else data
+    if isinstance(data, TensorDataset):
+        *inputs, y = data.tensors
+        data = (inputs[0] if len(inputs) == 1 else tuple(inputs), y)
+    elif isinstance(data, Dataset) and hasattr(data, "__len__"):
+        x, *rest = default_collate([data[i] for i in range(len(data))])
+        data = (tuple(x) if isinstance(x, list) else x, *rest)
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise ValueError(
+            f"data={said} is not allowed: it must be a Split of inputs and targets, or a data set of such pairs"
+        )
+    kind = Splits if isinstance(data, Splits) else Split
+    return pytree.tree_map(torch.as_tensor, kind(*data), is_leaf=lambda x: isinstance(x, list))
 
 
 def random_splits(data: Split | Splits, train: int, replicas: int, seed: int = 0, test: int | None = None) -> Data:

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils.data import DataLoader
 
-from thermolib.data import Data, Split, Splits
+from thermolib.data import Data, Splits
 from thermolib.dynamics.base import Integrator
 from thermolib.engine.chunks import Job, Source
 from thermolib.engine.history import History
@@ -53,7 +55,7 @@ class Collector(Protocol):
 def train(
     ensemble: Ensemble,
     integrator: Integrator,
-    data: Data | Split | Splits,
+    data: Any,
     *,
     loss: Loss,
     steps: int,
@@ -80,10 +82,12 @@ def train(
     ----------
     ensemble : the networks; its seed is the seed of the run.
     integrator : any of :mod:`thermolib.dynamics`.
-    data : a training and a test set, or a training set alone.
+    data : a training and a test set, or a training set alone: a :class:`thermolib.datasets.Split` or Splits, another
+        pair of inputs and targets, or a ``TensorDataset``, ``Dataset`` or ``DataLoader`` of such pairs. Inputs are one
+        tensor, or a tuple or dictionary of them, which are the arguments of the module.
     loss : of :mod:`thermolib.losses`, or a function of the output of one network and the targets.
     steps : how many minibatches.
-    batch_size : points per minibatch; the whole set if not given.
+    batch_size : points per minibatch; if not given, that of a ``DataLoader``, else the whole set.
     every : steps between observations, a hundredth of the run if not given.
     observe : name to function of the state, or to an observation of :mod:`thermolib.observe`.
     collect : what gathers samples along the run, at the points where the force is taken:
@@ -110,12 +114,21 @@ def train(
         checkpoint of another run, a module that does not return one tensor.
     """
     steps = checks.integer("steps", steps, 0)
-    part = ensemble.checked(data.train if isinstance(data, Data) else data)
+    data = data.train if isinstance(data, Data) else data
+    if isinstance(data, DataLoader) and batch_size is None:
+        batch_size = data.batch_size
+    part = ensemble.checked(data)
     own = isinstance(part, Splits)
-    rows = part.x.shape[own]
+    rows = part.y.shape[own]
+    tensors, shape = pytree.tree_flatten(part)
     penalty = ensemble.penalty(prior, rows)
     if batch_size is None:
-        source = Source(lambda step, order, x, y: Batch(ensemble, loss, x, y, own, penalty), tuple(part), own=2 * own)
+
+        def whole(step: Tensor, order: Any, *tensors: Tensor) -> Batch:
+            x, y = pytree.tree_unflatten(tensors, shape)
+            return Batch(ensemble, loss, x, y, own, penalty)
+
+        source = Source(whole, tuple(tensors), own=len(tensors) * own)
     else:
         batch = checks.integer("batch_size", batch_size, 1)
         if batch > rows:
@@ -123,16 +136,19 @@ def train(
         period = rows // batch
         within = torch.arange(batch, device=ensemble.device)
 
-        def minibatch(step: Tensor, order: Tensor, x: Tensor, y: Tensor, within: Tensor) -> Batch:
+        def minibatch(step: Tensor, order: Tensor, *constants: Tensor) -> Batch:
+            *tensors, within = constants
             points = order.index_select(1, step % period * batch + within)
             chosen = (torch.arange(len(points), device=points.device)[:, None], points) if own else points
-            return Batch(ensemble, loss, x[chosen], y[chosen], True, penalty)
+            x, y = pytree.tree_unflatten([t[chosen] for t in tensors], shape)
+            return Batch(ensemble, loss, x, y, True, penalty)
 
-        source = Source(minibatch, (*part, within), rows, period, own=2 * own)
+        source = Source(minibatch, (*tensors, within), rows, period, own=len(tensors) * own)
     key = noise.key(ensemble.seed, ensemble.replicas, device=ensemble.device)
     bound = {name: o.bind(ensemble) if hasattr(o, "bind") else o for name, o in (observe or {}).items()}
-    at_once = rows if batch_size is None else batch
-    ensemble.predict(part.x[:1, :at_once] if own else part.x[:at_once], ensemble.q[:1], own)  # what it refuses, now
+    few = slice(rows if batch_size is None else batch)
+    few_inputs = pytree.tree_map(lambda t: t[:1, few] if own else t[few], part.x)
+    ensemble.predict(few_inputs, ensemble.q[:1], own)  # what it refuses, now
     small = ensemble.device.type == "cpu" and ensemble.parameters < SMALL
     chunk = min(len(ensemble), _chunk(ensemble.parameters)) if small else len(ensemble)
     job = Job(

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
+from torch.utils import _pytree as pytree
 
-from thermolib.data import Split, Splits
+from thermolib.data.splits import Inputs, Split, Splits, as_split
 from thermolib.ground import checks, noise
 from thermolib.nets import init
 from thermolib.nets.models import Recurrent
@@ -147,20 +148,24 @@ class Ensemble:
         }
         return {name: x.reshape(*q.shape[:-1], *shape) for name, x, shape in parts} | frozen
 
-    def single(self, q: Tensor, x: Tensor) -> Tensor:
-        """The output of one network with parameters ``[P]`` for the inputs ``[B, ...]``."""
-        if self._composite:  # PyTorch takes recurrent layers apart, so that they can be batched, only for a derivative
-            return vjp(lambda q: functional_call(self.module, self.named(q), (x,)), q)[0]
-        return functional_call(self.module, self.named(q), (x,))
+    def single(self, q: Tensor, x: Inputs) -> Tensor:
+        """The output of one network with parameters ``[P]`` for the inputs ``[B, ...]``; several are its arguments."""
+        args, kwargs = ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})
 
-    def predict(self, x: Tensor, q: Tensor | None = None, own: bool = False) -> Tensor:
+        def output(q: Tensor) -> Tensor:
+            return functional_call(self.module, self.named(q), args, kwargs)
+
+        # PyTorch takes recurrent layers apart, so that they can be batched, only for a derivative
+        return vjp(output, q)[0] if self._composite else output(q)
+
+    def predict(self, x: Inputs, q: Tensor | None = None, own: bool = False) -> Tensor:
         """The outputs of all replicas for shared inputs: ``[B, ...]`` to ``[R, B, ...]``, without gradients.
 
         With ``own``, each replica has inputs of its own, ``[R, B, ...]``. Raises ValueError where the module returns
         anything but one tensor, or draws numbers of its own.
         """
         with torch.no_grad():
-            x = x.to(self.device, self.dtype if x.is_floating_point() else None)
+            x = pytree.tree_map(lambda t: t.to(self.device, self.dtype if t.is_floating_point() else None), x)
             q = self.q if q is None else q.to(self.device, self.dtype)
             name = f"module={type(self.module).__name__}"
             try:
@@ -177,7 +182,7 @@ class Ensemble:
         """The loss on a whole data set as a function ``[R, P] -> [R]``, with the prior that :func:`thermolib.train`
         takes."""
         data, own = self.checked(data), isinstance(data, Splits)
-        return Batch(self, loss, data.x, data.y, own, self.penalty(prior, data.x.shape[own])).loss
+        return Batch(self, loss, data.x, data.y, own, self.penalty(prior, data.y.shape[own])).loss
 
     def penalty(self, prior: Prior | None, points: int) -> Callable[[Tensor], Tensor] | None:
         r"""What a prior adds to the mean loss of N points, :math:`-\frac1N\ln\pi(\theta)`, of one network's parameters
@@ -191,15 +196,15 @@ class Ensemble:
 
     def checked(self, data: Any) -> Any:
         """The data on the ensemble's device and in its type; ValueError where it does not fit or is not finite."""
-        if not isinstance(data, tuple) or len(data) != 2:
-            raise ValueError(f"data={type(data).__name__} is not allowed: it must be a Split of inputs and targets")
-        kind = Splits if isinstance(data, Splits) else Split
-        data = kind(*(torch.as_tensor(t) for t in data)).to(self.device, self.dtype)
-        if isinstance(data, Splits) and not len(data.x) == len(data.y) == len(self):
-            raise ValueError(f"data has {len(data.x)} splits for {len(self)} replicas: there must be one for each")
-        if len(data.x) != len(data.y) or not len(data.x):
-            raise ValueError(f"data has {len(data.x)} inputs and {len(data.y)} targets: as many of each, at least one")
-        for name, tensor in zip(("inputs", "targets"), data, strict=True):
+        data = as_split(data).to(self.device, self.dtype)
+        inputs = pytree.tree_leaves(data.x)
+        counts = {len(x) for x in inputs}
+        many = " or ".join(map(str, sorted(counts))) or "no"
+        if isinstance(data, Splits) and not counts == {len(data.y)} == {len(self)}:
+            raise ValueError(f"data has {many} splits for {len(self)} replicas: there must be one for each")
+        if counts != {len(data.y)} or not len(data.y):
+            raise ValueError(f"data has {many} inputs and {len(data.y)} targets: as many of each, at least one")
+        for name, tensor in [*(("inputs", x) for x in inputs), ("targets", data.y)]:
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 bad = int((~tensor.isfinite()).reshape(len(tensor), -1).any(1).sum())
                 raise ValueError(f"data has {bad} {name} that are NaN or infinite: all must be finite numbers")
@@ -235,8 +240,9 @@ class Batch:
     ----------
     ensemble : the networks.
     loss : of the output of one network and the targets, one number.
-    x, y : inputs ``[B, ...]`` and targets ``[B]`` or ``[B, ...]`` of all replicas, on the ensemble's device; with
-        ``own``, ``[R, B, ...]`` and ``[R, B]`` or ``[R, B, ...]``. They are not checked; see :meth:`Ensemble.checked`.
+    x, y : inputs ``[B, ...]``, one tensor or several, and targets ``[B]`` or ``[B, ...]`` of all replicas, on the
+        ensemble's device; with ``own``, ``[R, B, ...]`` and ``[R, B]`` or ``[R, B, ...]``. They are not checked; see
+        :meth:`Ensemble.checked`.
     own : whether each replica has data of its own.
     penalty : what is added to the loss, a function of the parameters ``[P]``; see :meth:`Ensemble.penalty`.
 
@@ -249,7 +255,7 @@ class Batch:
         self,
         ensemble: Ensemble,
         loss: Loss,
-        x: Tensor,
+        x: Inputs,
         y: Tensor,
         own: bool = False,
         penalty: Callable[[Tensor], Tensor] | None = None,
@@ -259,7 +265,7 @@ class Batch:
         self._dims = (0, 0, 0) if own else (0, None, None)
         self._x, self._y = x, y
 
-        def one(q: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        def one(q: Tensor, x: Inputs, y: Tensor) -> Tensor:
             value = loss(ensemble.single(q, x), y)
             value = value if penalty is None else value + penalty(q)
             if value.ndim:
@@ -278,7 +284,7 @@ class Batch:
         """The loss ``[R]``, and the mean squares of the signals that feed each parameter tensor ``[R, T]``."""
         listener = Listener(self._ensemble.module)
 
-        def both(q: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        def both(q: Tensor, x: Inputs, y: Tensor) -> tuple[Tensor, Tensor]:
             with listener:
                 value = self._one(q, x, y)
             return value, listener.mean_squares(self._ensemble.names)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from thermolib.data import Split, Splits
+from thermolib.data.splits import Split, Splits, as_split
 from thermolib.nets.ensemble import Batch, Ensemble, Loss
 
 __all__ = ["accuracy", "determination", "loss", "r_squared"]
@@ -23,7 +23,7 @@ class _OnData:
     data: Split | Splits
 
     def bind(self, ensemble: Ensemble) -> _Bound:
-        return _Bound(self.read, ensemble, self.data)
+        return _Bound(self.read, ensemble, as_split(self.data))
 
 
 @dataclass(frozen=True)

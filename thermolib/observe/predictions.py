@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from thermolib.data import Splits
+from thermolib.data.splits import Inputs, Splits
 from thermolib.ground import checks
 from thermolib.nets.ensemble import Ensemble
 
@@ -63,7 +64,8 @@ class Predictions:
 
     Parameters
     ----------
-    x : inputs ``[B, ...]``, or :class:`thermolib.datasets.Splits` with inputs of its own for each replica.
+    x : inputs ``[B, ...]``, one tensor or several, or :class:`thermolib.datasets.Splits` with inputs of its own for
+        each replica.
     after : steps that are not sampled, at the beginning.
     every : steps between samples.
     keep : samples kept for quantiles.
@@ -81,7 +83,7 @@ class Predictions:
 
     def __init__(
         self,
-        x: Tensor | Splits,
+        x: Inputs | Splits,
         after: int = 0,
         every: int = 1,
         keep: int = 128,
@@ -101,12 +103,12 @@ class Predictions:
         """The outputs ``[R, B, ..., K]`` of some replicas at positions ``q``; where inputs are their own, ``rows`` says
         whose. Outputs ``[R, B]`` are one each, K = 1."""
         own = isinstance(self.x, Splits)
-        x = self.x.x[rows.to(self.x.x.device)] if isinstance(self.x, Splits) else self.x
+        x = self.x.of(rows).x if isinstance(self.x, Splits) else self.x
         output = ensemble.predict(x, q, own=own)
-        if output.shape[1:2] != x.shape[own : own + 1]:
+        count = pytree.tree_leaves(x)[0].shape[own]
+        if output.shape[1:2] != (count,):
             raise ValueError(
-                f"module returned the shape {tuple(output.shape[1:])} for {x.shape[own]} inputs: it must "
-                "return a row for each"
+                f"module returned the shape {tuple(output.shape[1:])} for {count} inputs: it must return a row for each"
             )
         return output[..., None] if output.ndim == 2 else output
 
