@@ -18,9 +18,9 @@ def setting():
 
 def alone(ensemble, data, q):
     """The loss of one network, the plain way."""
-    for name, parameter in ensemble.module.named_parameters():
-        parameter.copy_(ensemble.named(q)[name])
     with torch.no_grad():
+        for name, parameter in ensemble.module.named_parameters():
+            parameter.copy_(ensemble.named(q)[name])
         return tl.losses.bce(ensemble.module(data.x), data.y).item()
 
 
