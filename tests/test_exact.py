@@ -192,6 +192,8 @@ def test_heavy_ball_and_cool_momentum(rho):
     cool = moments(rate * (1 + rho) / 2)
     assert exact.cool_momentum_moment(**values) == pytest.approx(cool[0, 0], rel=1e-12)
     assert K * cool[0, 0] == pytest.approx(cool[1, 1] / rate, rel=1e-12), "equipartition"
+    of_eq_19 = rate * S**2 * (1 + rho) / (4 * (1 - rho))
+    assert K * cool[0, 0] == pytest.approx(of_eq_19 * 4 / (4 - rate * K), rel=1e-12)
     if rho:
         plain = moments(rate)
         assert K * plain[0, 0] != pytest.approx(plain[1, 1] / rate, rel=1e-2), "without the factor there is none"

@@ -80,6 +80,26 @@ def test_another_temperature_breaks_the_law(wrong):
     assert np.abs(deviations(chain, equilibrium(CHAIN))).max() > Z
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 6])
+def test_all_second_moments_of_coupled_oscillators_keep_their_values(length):
+    """Of positions, velocities and both, 55 of them; another temperature breaks them."""
+    turn = torch.linalg.qr(noise.key(5, 1).normal(0, D * D, torch.float64).reshape(D, D))[0]
+    stiffness = turn @ CURVATURE.diag() @ turn.T
+    assert bool((stiffness - stiffness.diag().diag()).abs().amax(1).min() > 0.1), "all are coupled"
+    expected = T * torch.block_diag(stiffness.inverse(), torch.eye(D))
+
+    def farthest(temperature):
+        chain = tl.NoseHooverChain(0.05, temperature, length, 2.0)
+        start = equilibrium(tl.NoseHooverChain(0.05, T, length, 2.0))
+        start = start._replace(q=start.q @ turn.T, p=start.p @ turn.T)
+        final = whole(chain, start, lambda q: ((q @ stiffness) * q).sum(1) / 2, 60)
+        z = torch.cat([final.q, final.p], 1)
+        error = ((expected.diag().outer(expected.diag()) + expected.square()) / R).sqrt()
+        return float(((z.T @ z / R - expected) / error).abs().max())
+
+    assert farthest(T) < Z < farthest(1.2 * T)
+
+
 def test_a_count_of_degrees_of_freedom_that_is_one_too_low_breaks_the_law():
     """Molecules lose three degrees of freedom to the motion of the whole; networks lose none."""
     chain = tl.NoseHooverChain(0.05, T * (D - 1) / D, 1, 2.0)  # for one link, N - 1 for N is a lower temperature

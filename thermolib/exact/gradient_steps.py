@@ -72,14 +72,15 @@ def cool_momentum_moment(*, curvature: float, rate: float, momentum: float, grad
     .. math:: \langle x^2\rangle = \frac{l\,\sigma_G^2\,(1+\rho)}{K(1-\rho)(4 - lK)}, \qquad
               K\langle x^2\rangle = \langle v^2\rangle / l \text{ at every step}
 
-    It is :func:`heavy_ball_moment` at the rate :math:`\eta = l(1+\rho)/2`, a factor that gives equipartition. Arguments
-    are those of :func:`heavy_ball_moment`, with ``rate`` for :math:`l`, in the same units.
+    It is :func:`heavy_ball_moment` at the rate :math:`\eta = l(1+\rho)/2`, a factor that gives equipartition. The
+    temperature of Eq. (19) is the limit of small :math:`lK`: at any other the oscillator has :math:`4/(4 - lK)` times
+    as much. Arguments are those of :func:`heavy_ball_moment`, with ``rate`` for :math:`l`, in the same units.
 
     Raises
     ------
     ValueError : a rate of :math:`4/K` or more, where the step is unstable; values that are not allowed.
 
-    Source: Borysenko and Byshkin (2021), section 3, Eqs. (14) to (16), and the algorithm of section 4.
+    Source: Borysenko and Byshkin (2021), section 3, Eqs. (14) to (16) and (19), and the algorithm of section 4.
     """
     checks.above("curvature", curvature)
     stable("rate", rate, 4 / curvature)
