@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Splitting, Thermostatted, Value
+from thermolib.dynamics.base import Splitting, Thermostatted, Value, nothing
 from thermolib.ground import checks
 
 __all__ = ["AdaptiveLangevin", "AdaptiveState"]
@@ -100,6 +100,10 @@ class AdaptiveLangevin(Thermostatted, Splitting):
     def init(self, q: Tensor) -> AdaptiveState:
         self._check_sizes(q)
         return AdaptiveState(q, torch.zeros_like(q), q.new_zeros(len(q), len(self.sizes) or 1))
+
+    @property
+    def silent(self) -> bool:
+        return nothing(self.noise)
 
     def _friction(self, state: AdaptiveState) -> Tensor:
         return self._each(self.coupling * state.xi if self.convention == "sde" else state.xi)

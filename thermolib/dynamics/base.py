@@ -13,7 +13,7 @@ from thermolib.ground import checks
 from thermolib.ground.noise import Key
 from thermolib.ground.words import Piece, Word
 
-__all__ = ["Integrator", "Positions", "Potential", "Splitting", "State", "Thermostatted"]
+__all__ = ["Integrator", "Positions", "Potential", "Splitting", "State", "Thermostatted", "nothing"]
 
 Value = float | Tensor
 
@@ -59,6 +59,12 @@ class Integrator:
     def bind(self, sizes: Mapping[str, int]) -> Any:
         """This dynamics for a module with the parameters of these names and sizes, in their order."""
         return self
+
+    @property
+    def silent(self) -> bool:
+        """Whether a step at these hyperparameters needs no random numbers, as at temperature 0; an optimizer then
+        draws none."""
+        return False
 
     def init(self, q: Tensor) -> Any:
         """The state that a run starts from at the positions ``q`` of shape ``[R, P]``."""
@@ -107,6 +113,11 @@ class Integrator:
             checks.length(name, tensor, q.shape[0])
             values[name] = tensor
         return self.with_values(values)
+
+
+def nothing(value: Value) -> bool:
+    """Whether a hyperparameter is the number zero; a tensor is not looked into, which would wait for its device."""
+    return not isinstance(value, Tensor) and value == 0
 
 
 class Splitting(Integrator):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Integrator, Positions, Potential, Splitting, State, Value
+from thermolib.dynamics.base import Integrator, Positions, Potential, Splitting, State, Value, nothing
 from thermolib.ground import checks
 from thermolib.ground.noise import Key
 
@@ -72,6 +72,10 @@ class Langevin(Splitting):
     def init(self, q: Tensor) -> State:
         return State(q, torch.zeros_like(q))
 
+    @property
+    def silent(self) -> bool:
+        return nothing(self.temperature) or nothing(self.friction)
+
     def map_O(self, state: State, dt: Tensor, draw: Callable[[], Tensor]) -> State:
         kept = torch.exp(-self.friction * dt)
         # expm1 keeps the small difference 1 - exp(-2 gamma h) of a small friction exact
@@ -113,6 +117,10 @@ class SGLD(Integrator):
     def __post_init__(self) -> None:
         checks.above("step_size", self.step_size)
         checks.at_least("temperature", self.temperature)
+
+    @property
+    def silent(self) -> bool:
+        return nothing(self.temperature)
 
     def step(self, state: Positions, potential: Potential, key: Key) -> Positions:
         self = self.columns(state.q)

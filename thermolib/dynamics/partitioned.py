@@ -17,7 +17,7 @@ from thermolib.dynamics.base import Integrator, Potential, Value
 from thermolib.ground import checks
 from thermolib.ground.noise import Key
 
-__all__ = ["OneForce", "Partitioned", "PartitionedState"]
+__all__ = ["OneForce", "Partitioned", "PartitionedState", "assign"]
 
 Slices = tuple[slice, ...]
 Pair = Value | tuple[Value, Value]
@@ -89,7 +89,7 @@ class Partitioned(Integrator):
                 raise ValueError(f"parts[{name!r}] is a {type(part).__name__}: it must be a dynamics of its own")
 
     def bind(self, sizes: Mapping[str, int]) -> Partitioned:
-        group_of = _assign(tuple(self.parts), tuple(sizes))
+        group_of = assign(tuple(self.parts), tuple(sizes))
         columns: dict[str, list[slice]] = {group: [] for group in self.parts}
         start = 0
         for name, size in sizes.items():
@@ -198,7 +198,7 @@ class OneForce:
         raise ValueError(f"{self._who} asks for the loss, and there is only a force")
 
 
-def _assign(groups: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
+def assign(groups: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
     """Which group takes which parameter."""
 
     def takes(group: str, name: str) -> bool:

@@ -14,7 +14,9 @@ def _every(name: str, value: Any, ok: Callable[[torch.Tensor], torch.Tensor], al
     try:
         tensor = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name}={value!r} is not allowed: it must be a number or one value per replica") from None
+        tensor = torch.tensor(False)
+    if tensor.dtype == torch.bool:  # or what is no tensor at all
+        raise ValueError(f"{name}={value!r} is not allowed: it must be a number or one value per replica")
     if tensor.ndim > 2 or tensor.is_complex():
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}: allowed are a number or one value per replica")
     if tensor.numel() and bool(ok(tensor).all()):

@@ -9,6 +9,8 @@ Parameter groups, ``state_dict`` and learning-rate schedulers work as in PyTorch
 its entry ``lr``; the other hyperparameters keep their names and may be changed between steps.
 """
 
+from thermolib.optim.base import of
+from thermolib.optim.contract import named
 from thermolib.optim.in_layers import LOL, AdLaLa, LangevinInLayers, layers
 from thermolib.optim.momentum import CoolMomentum
 from thermolib.optim.monte_carlo import AdaptiveMonteCarlo
@@ -25,4 +27,6 @@ __all__ = [
     "LangevinInLayers",
     "NoseHooverChain",
     "layers",
+    "named",
+    "of",
 ]
