@@ -397,6 +397,39 @@ def test_the_live_oscillators_have_the_moments_of_the_library(visit):
     assert "NaN" not in before
 
 
+def test_the_live_thermostat_finds_the_friction_of_the_library(visit):
+    page = visit("notebooks/adaptive_langevin.html")
+    figure = page.locator("#live-noise")
+    for sigma, h, gamma in ((0, 0.2, 0.5), (1.5, 0.2, 0.8), (2, 0.3, 0.4)):
+        for name, value in (("sigma", sigma), ("h", h), ("gamma", gamma)):
+            figure.locator(f"input[name={name}]").fill(str(value))
+        how = {"temperature": 1, "gradient_noise": sigma, "step_size": h}
+        hot = tl.exact.stationary_moments("BAOAB", curvature=1, friction=gamma, **how).qq
+        law = tl.exact.adaptive_langevin(noise=(2 * gamma) ** 0.5, coupling=1, **how).mean
+        said = figure.locator("figcaption").inner_text()
+        assert f"positions at {hot:.2f} τ. The thermostat goes to the friction {law:.2f}" in said
+        height = float(figure.locator("polyline").get_attribute("points").split()[-200:][0].split(",")[1])
+        lines = figure.locator("svg").nth(1).locator("line")
+        low, unit = (float(lines.nth(k).get_attribute("y1")) for k in (0, 1))
+        assert (low - height) / (low - unit) == pytest.approx(law, abs=0.4)  # it fluctuates by a tenth
+        fixed, kept = (float(text) for text in figure.locator("svg").nth(0).locator("text").all_text_contents()[-4:-2])
+        assert fixed == pytest.approx(hot, rel=0.15) and kept == pytest.approx(1, rel=0.15)
+    before = figure.locator(".panels").inner_html()
+    figure.locator("button").click()
+    page.wait_for_timeout(300)
+    assert figure.locator(".panels").inner_html() != before and "NaN" not in before
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("name", ["words", "noise"])
+def test_live_figures_can_be_read(visit, name, viewport):
+    page = {"words": CHAPTER, "noise": "notebooks/adaptive_langevin.html"}[name]
+    figure = visit(page, viewport=viewport).locator(f"#live-{name}")
+    assert figure.locator(".control").bounding_box()["y"] < figure.locator(".panels").bounding_box()["y"]
+    widths = figure.locator("svg").evaluate_all("all => all.map(svg => svg.clientWidth)")
+    assert min(widths) * 13.5 / 300 >= 12
+
+
 def test_figures_with_a_slider_are_small_and_come_out_the_same():
     stored = {path.stem: path.read_bytes() for path in touch.FOLDER.iterdir()}
     assert sorted(stored) == sorted(touch.FIGURES)

@@ -1,4 +1,5 @@
-// A hundred oscillators, U = q²/2, under a word of A, B and O that the reader chooses: computed here, in the page.
+// A hundred oscillators, U = q²/2, computed here, in the page: under a word of A, B and O that the reader chooses, and
+// with noise in the force, at a fixed friction and with the thermostat of Adaptive Langevin.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const [COUNT, SIZE, TAIL] = [100, 300, 400]; // oscillators; of a panel; steps over which the thermometers average
@@ -45,7 +46,7 @@
     return [qq / tau, pp / tau];
   }
 
-  function start(figure) {
+  function words(figure) {
     const chosen = (name) => figure.querySelector(`[name=${name}]`);
     const now = () => ({
       word: chosen("word").value,
@@ -54,7 +55,6 @@
       tau: 10 ** Number(chosen("tau").value),
     });
     const [plane, gauge] = figure.querySelectorAll("svg");
-    const button = figure.querySelector("button");
     const caption = figure.querySelector("figcaption");
 
     const place = (value) => SIZE / 2 + (value * SIZE) / 9; // in units of the root of the temperature
@@ -125,17 +125,104 @@
       });
     }
 
-    let timer = null;
-    function play(on) {
-      clearInterval(timer);
-      timer = on ? setInterval(() => advance(2), 50) : null;
-      button.textContent = on ? "Pause" : "Play";
-      button.setAttribute("aria-pressed", String(on));
+    run(figure, begin, () => advance(2));
+  }
+
+  // Noise of standard deviation σ in the force; τ = 1. BAOAB at the friction γ, and BAFEFAB with the additive noise that
+  // needs this friction by itself.
+  function noise(figure) {
+    const [EPSILON, STEPS, TOP] = [0.1, 600, 3]; // the coupling; steps that are seen; highest friction that is drawn
+    const chosen = (name) => Number(figure.querySelector(`[name=${name}]`).value);
+    const now = () => ({ sigma: chosen("sigma"), h: chosen("h"), gamma: chosen("gamma") });
+    const [gauge, trace] = figure.querySelectorAll("svg");
+    const caption = figure.querySelector("figcaption");
+
+    const height = (value, top) => SIZE - 30 - (Math.min(value, top) / top) * (SIZE - 75);
+    const scale = (svg, values, top, title) => {
+      for (const value of values) {
+        add(svg, "line", { x1: 40, x2: SIZE, y1: height(value, top), y2: height(value, top), stroke: GRID });
+        add(svg, "text", { x: 34, y: height(value, top) + 4, "text-anchor": "end" }, String(value));
+      }
+      add(svg, "text", { x: 40, y: 14 }, title);
+    };
+    scale(gauge, [0, 1, 2, 3, 4], 4, "temperature of positions / τ");
+    scale(trace, [0, 1, 2, 3], TOP, "friction over the last 600 steps");
+    const bars = [ORANGE, BLUE].map((fill, i) => add(gauge, "rect", { x: 70 + 120 * i, width: 70, fill, opacity: 0.75 }));
+    const marks = [0, 1].map((i) => add(gauge, "line", { x1: 60 + 120 * i, x2: 150 + 120 * i, stroke: INK, "stroke-width": 3 }));
+    const labels = [0, 1].map((i) => add(gauge, "text", { x: 105 + 120 * i, "text-anchor": "middle" }));
+    ["fixed friction", "thermostat"].forEach((name, i) => add(gauge, "text", { x: 105 + 120 * i, y: SIZE - 8, "text-anchor": "middle" }, name));
+    const [fixed, law] = [ORANGE, INK].map((stroke, i) => add(trace, "line", { x1: 40, x2: SIZE, stroke, "stroke-width": 2, ...(i && { "stroke-dasharray": "6 4" }) }));
+    const line = add(trace, "polyline", { fill: "none", stroke: BLUE, "stroke-width": 1.5 });
+    add(trace, "text", { x: 40, y: SIZE - 8 }, "dashed: predicted");
+
+    let [normal, q, p, xi, read, frictions] = [];
+    function begin() {
+      const { sigma, h, gamma } = now();
+      normal = normals(1);
+      [q, p] = [0, 1].map(() => [0, 1].map(() => Array.from({ length: COUNT }, normal)));
+      [xi, read, frictions] = [gamma / EPSILON, [], []];
+      figure.querySelectorAll("output").forEach((output) => (output.textContent = now()[output.dataset.of].toFixed(2)));
+      const c = Math.exp(-gamma * h);
+      const hot = 1 + (h * h * sigma * sigma * (1 + c)) / ((1 - c) * (4 - h * h));
+      const found = gamma + (h * sigma * sigma) / 2;
+      [hot, 1].forEach((value, i) => ["y1", "y2"].forEach((y) => marks[i].setAttribute(y, height(value, 4).toFixed(1))));
+      marks[0].setAttribute("visibility", hot > 4 ? "hidden" : "visible");
+      [gamma, found].forEach((value, i) => ["y1", "y2"].forEach((y) => [fixed, law][i].setAttribute(y, height(value, TOP).toFixed(1))));
+      const kept = found * h > 0.4 ? "keeps τ, but for the error of a large step" : "keeps τ";
+      caption.textContent = `Look at the bars. At σ = ${sigma.toFixed(2)} a fixed friction of ${gamma.toFixed(2)} has positions at ${hot.toFixed(2)} τ. The thermostat goes to the friction ${found.toFixed(2)} and ${kept}.`;
+      advance(STEPS);
     }
-    button.addEventListener("click", () => play(timer === null));
+
+    function advance(steps) {
+      const { sigma, h, gamma } = now();
+      const c = Math.exp(-gamma * h);
+      for (let n = 0; n < steps; n++) {
+        for (const k of [0, 1]) for (let i = 0; i < COUNT; i++) q[k][i] += (h / 2) * p[k][i];
+        for (let i = 0; i < COUNT; i++) p[0][i] = c * p[0][i] + Math.sqrt(1 - c * c) * normal();
+        for (const half of [0, 1]) {
+          const g = EPSILON * xi;
+          const share = Math.abs(g * h) < 1e-6 ? h : -Math.expm1(-g * h) / g;
+          for (let i = 0; i < COUNT; i++) p[1][i] = Math.exp((-g * h) / 2) * p[1][i] + Math.sqrt(gamma * share) * normal();
+          if (!half) xi += h * EPSILON * (p[1].reduce((sum, v) => sum + v * v, 0) - COUNT);
+        }
+        for (const k of [0, 1]) {
+          for (let i = 0; i < COUNT; i++) {
+            q[k][i] += (h / 2) * p[k][i];
+            p[k][i] += h * (sigma * normal() - q[k][i]);
+          }
+        }
+        read.push(q.map((all) => all.reduce((sum, v) => sum + v * v, 0) / COUNT));
+        frictions.push(EPSILON * xi);
+      }
+      [read, frictions] = [read.slice(-TAIL), frictions.slice(-STEPS)];
+      bars.forEach((bar, i) => {
+        const mean = read.reduce((sum, row) => sum + row[i], 0) / read.length;
+        bar.setAttribute("y", height(mean, 4).toFixed(1));
+        bar.setAttribute("height", (height(0, 4) - height(mean, 4)).toFixed(1));
+        labels[i].setAttribute("y", (height(mean, 4) - 8).toFixed(1));
+        labels[i].textContent = mean.toFixed(2);
+      });
+      const points = frictions.map((value, n) => `${(40 + (n * (SIZE - 40)) / STEPS).toFixed(1)},${height(Math.max(value, 0), TOP).toFixed(1)}`);
+      line.setAttribute("points", points.join(" "));
+    }
+
+    run(figure, begin, () => advance(4));
+  }
+
+  // Play and pause; a control that is touched begins anew.
+  function run(figure, begin, advance) {
+    const button = figure.querySelector("button");
+    let timer = null;
+    button.addEventListener("click", () => {
+      clearInterval(timer);
+      timer = timer === null ? setInterval(advance, 50) : null;
+      button.textContent = timer === null ? "Play" : "Pause";
+      button.setAttribute("aria-pressed", String(timer !== null));
+    });
     figure.querySelectorAll("input, select").forEach((control) => control.addEventListener("input", begin));
     begin();
   }
 
-  document.querySelectorAll("figure.live").forEach(start);
+  document.querySelectorAll("#live-words").forEach(words);
+  document.querySelectorAll("#live-noise").forEach(noise);
 })();

@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import matplotlib
 
@@ -525,26 +525,41 @@ class Touch(SphinxDirective):
 
 
 class Oscillator(SphinxDirective):
-    """``{oscillator}``: oscillators under a word, computed in the page by ``book/_static/oscillator.js``."""
+    """``{oscillator}`` and ``{oscillator} noise``: computed in the page by ``book/_static/oscillator.js``."""
 
-    def run(self) -> list[nodes.Node]:
-        sliders = (
+    optional_arguments = 1
+    SLIDERS: ClassVar = {
+        "words": (
             ("h", "step size h", 0.05, 1.9, 0.05, 0.6),
             ("gamma", "friction γ", -2, 2, 0.1, 0),
             ("tau", "temperature τ", -5, 0, 0.5, 0),
-        )
+        ),
+        "noise": (
+            ("sigma", "noise in the force σ", 0, 3, 0.25, 2),
+            ("h", "step size h", 0.05, 0.4, 0.05, 0.2),
+            ("gamma", "friction γ", 0.1, 1, 0.1, 0.5),
+        ),
+    }
+    LOOK: ClassVar = {
+        "words": "Left, oscillators in the plane of position and momentum; right, what two thermometers read.",
+        "noise": "Left, temperatures at a fixed friction and with a thermostat; right, the friction over time.",
+    }
+
+    def run(self) -> list[nodes.Node]:
+        (name,) = self.arguments or ["words"]
         rows = "".join(
-            f'<label>{label} <input type="range" name="{name}" min="{low}" max="{high}" step="{step}" value="{value}">'
-            f'<output data-of="{name}"></output></label>'
-            for name, label, low, high, step, value in sliders
+            f'<label>{label} <input type="range" name="{of}" min="{low}" max="{high}" step="{step}" value="{value}">'
+            f'<output data-of="{of}"></output></label>'
+            for of, label, low, high, step, value in self.SLIDERS[name]
         )
-        words = "".join(f"<option>{word}</option>" for word in ("OBA", "BAOAB", "BAOA", "ABOBA", "OBABO", "ABO"))
-        look = "Left, oscillators in the plane of position and momentum; right, what two thermometers read."
+        if name == "words":
+            words = "".join(f"<option>{word}</option>" for word in ("OBA", "BAOAB", "BAOA", "ABOBA", "OBABO", "ABO"))
+            rows = f'<label>word <select name="word">{words}</select></label>{rows}'
         html = f"""
-<figure class="touch live" id="touch-live">
-<p class="control"><label>word <select name="word">{words}</select></label>{rows}
+<figure class="touch live" id="live-{name}">
+<p class="control">{rows}
 <button type="button" aria-pressed="false">Play</button></p>
-<div class="panels" role="img" aria-label="{look}"><div class="panel"><svg viewBox="0 0 300 300"></svg></div>
+<div class="panels" role="img" aria-label="{self.LOOK[name]}"><div class="panel"><svg viewBox="0 0 300 300"></svg></div>
 <div class="panel"><svg viewBox="0 0 300 300"></svg></div></div>
 <figcaption aria-live="polite"></figcaption>
 </figure>"""
