@@ -32,7 +32,7 @@ help:
 	@echo "make audit       recompute a random slice of every record (AUDIT_SHARE=0.01 of its runs, AUDIT_SEED=N)"
 	@echo "make reproduce   execute every chapter afresh into runs/ and build the book that shows those runs"
 	@echo "make chapters    execute the chapters and rewrite their stored outputs (NAME=stem for one of them)"
-	@echo "make paper-1     every figure of the first paper at its own scale, with times (RECORD=1 keeps the numbers)"
+	@echo "make paper-1     the records of the first paper: every figure at its own scale"
 	@echo "make bench       the benchmarks, side by side, with their ratios"
 	@echo "make serve       serve the built book at http://localhost:8000"
 	@echo "make clean       remove what was built (the environment in .venv and runs/campaign stay)"
@@ -75,7 +75,6 @@ chapters: $(STAMP)
 
 paper-1: $(STAMP)
 	@$(BIN)/companion run batches/paper-1.yaml
-	@$(BIN)/python -m book.tools.times batches/paper-1.yaml $(if $(RECORD),--record)
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
