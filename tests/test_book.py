@@ -207,15 +207,19 @@ def test_every_record_is_on_the_page_of_records(html, pages):
 def test_a_record_is_shown_with_its_cost_and_its_slice(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "one.ipynb").write_text(NOTEBOOK)
-    about = {"parameters": {"runs": 20}, "wall seconds": 90.0, "reference loop in seconds": 0.5, "date": "2025-01-02"}
+    about = {"parameters": {"runs": 20}, "processor seconds": 90.0, "reference loop in seconds": 0.5}
     about |= {"commit": "abc", "machine": "2 cores", "device": "cpu", "precision": "float32", "threads": 1}
+    about |= {"date": "2025-01-02"}
     Record(tmp_path, "one/walk").store(pd.DataFrame({"run": range(20), "end": range(20)}), about)
     ((name, rows, size, made, *_, cost, again),) = reproduction.records(tmp_path)
     assert (name, rows, size, made) == ("one/walk", "20", "0 kB", "runs = 20")
-    assert (cost, again) == ("90 s, 180 loops", "runs = 2")
+    assert (cost, again) == ("90 s, 180 loops", "runs = 2: 100%")
     Record(tmp_path, "one/other").store(pd.DataFrame({"run": [1]}), about)
     with pytest.raises(ValueError, match="results/one/other is the record of no experiment in notebooks/one"):
         list(reproduction.records(tmp_path))
+    short = Record(tmp_path, "two/short")
+    short.store(pd.DataFrame({"step": [1, 10, 50, 200]}), about)
+    assert [reproduction._within_reach(short, {"steps": steps}) for steps in (10, [10], [1, 50])] == [0.5, 0.5, 0.75]
 
 
 def test_the_library_page_shows_public_names(html, pages):
