@@ -42,14 +42,19 @@ class Times:
         return statistics.median(self.cores_each)
 
 
-def interleaved(works: Sequence[Callable[[], object]], items: Sequence[int], repeats: int = 7) -> list[Times]:
+def interleaved(
+    works: Sequence[Callable[[], object]],
+    items: Sequence[int],
+    repeats: int = 7,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Times]:
     """Time each of the works once, then each once again, and so on: what disturbs the machine disturbs all of them."""
     times = [Times() for _ in works]
     for _ in range(repeats):
         for work, number, found in zip(works, items, times, strict=True):
-            began, busy = time.perf_counter(), sum(os.times()[:4])
+            began, busy = clock(), sum(os.times()[:4])
             work()
-            seconds = time.perf_counter() - began
+            seconds = clock() - began
             found.each.append(seconds / number)
             found.cores_each.append((sum(os.times()[:4]) - busy) / seconds)
     return times

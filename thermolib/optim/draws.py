@@ -42,12 +42,19 @@ def start(parameter: Any) -> int:
 
 
 def _numbers(
-    kind: str, block: Tensor, high: Tensor, low: Tensor, place: Sequence[Tensor], dtype: torch.dtype
+    kind: str, ids: Sequence[Tensor], place: Sequence[Tensor], dtype: torch.dtype, full: bool = False
 ) -> Tensor:
-    """``[B, 4 LANE]`` random numbers for B blocks of the parameters whose names have the digests high and low."""
-    seed, step, draw = place
+    """``[B, 4 LANE]`` random numbers for B blocks of parameters: their numbers, and two halves of the names' digests.
+
+    Counters are written out in full where that is compiled, which is three times as fast then, and else broadcast.
+    """
+    (block, high, low), (seed, step, draw) = ids, place
     index = block[:, None] * LANE + torch.arange(LANE, device=block.device)
-    words = noise.philox((index, step & 0xFFFFFFFF, draw, step >> 32), ((seed ^ high)[:, None], low[:, None]))
+    parts: tuple[Tensor, ...] = (index, step & 0xFFFFFFFF, draw, step >> 32, (seed ^ high)[:, None], low[:, None])
+    if full:
+        zero = torch.zeros_like(index)
+        parts = (index, *(zero + part for part in parts[1:]))
+    words = noise.philox(parts[:4], parts[4:])
     if kind == "bits":
         return torch.cat(words, 1)
     u0, u1, u2, u3 = ((word.to(dtype) + 0.5) * 2.0**-32 for word in words)
@@ -74,6 +81,9 @@ class Draws:
         self._slices = [(b * width + s % width, n) for b, s, n in zip(begins, starts, sizes, strict=True)]
         self._cut = any(first + n != later for (first, n), (later, _) in itertools.pairwise(self._slices))
         self._size = sum(sizes)
+        ends = [0, *(first + n for first, n in self._slices)]  # of what lies before each parameter, and of each
+        gaps = [(first - end, n) for (first, n), end in zip(self._slices, ends, strict=False)]
+        self._gaps = [*itertools.chain(*gaps), width * sum(counts) - ends[-1]]
         self._fast: dict[tuple, tuple] = {}
 
     def draw(self, what: tuple, seed: int, steps: int, fast: bool) -> Tensor:
@@ -85,28 +95,23 @@ class Draws:
             return key.bits(draw, count) if kind == "bits" else getattr(key, kind)(draw, count, dtype)
         wide = torch.int64 if kind == "bits" else torch.promote_types(dtype, torch.float32)
         if not fast:
-            block, high, low = (part.split(_CHUNK) for part in self._table)
-            parts = zip(block, high, low, strict=True)
-            padded = torch.cat([_numbers(kind, *ids, place, wide) for ids in parts]).view(-1)
-            return torch.cat([padded[first : first + n] for first, n in self._slices])[None]
+            chunks = zip(*(part.split(_CHUNK) for part in self._table), strict=True)
+            padded = torch.cat([_numbers(kind, ids, place, wide) for ids in chunks]).view(-1)
+            return torch.cat(padded.split(self._gaps)[1::2])[None]
+        arguments = [*self._table, *place]
         if what not in self._fast:
-            padded = torch.empty(len(self._table[0]), 4 * LANE, dtype=wide, device=place[0].device)
-            found = padded.view(1, -1)[:, self._slices[0][0] :][:, :count]
-            pieces: Any = ()
-            if self._cut:
-                found = found.clone()
-                pieces = found[0].split([n for _, n in self._slices])
-                pieces = pieces, [padded.view(-1)[first : first + n] for first, n in self._slices]
 
-            def program(out: Tensor, block: Tensor, high: Tensor, low: Tensor, *place: Tensor) -> list[Tensor]:
-                out.copy_(_numbers(kind, block, high, low, place, wide))
-                return [place[1]]
+            def program(*given: Tensor) -> list[Tensor]:
+                return [_numbers(kind, given[:3], given[3:], wide, full=True)]
 
-            self._fast[what] = compiled.compile_step(program, [padded, *self._table, *place]), padded, found, pieces
-        run, padded, found, pieces = self._fast[what]
-        run(padded, *self._table, *place)
-        if pieces:
-            torch._foreach_copy_(*pieces)
+            found = self._table[0].new_empty((1, count), dtype=wide)
+            parts = found[0].split([n for _, n in self._slices])
+            self._fast[what] = compiled.compile_step(program, arguments), found, parts
+        run, found, parts = self._fast[what]
+        padded = run(*arguments)[0].view(-1)
+        if not self._cut:
+            return padded[None, self._slices[0][0] :][:, :count]
+        torch._foreach_copy_(parts, padded.split(self._gaps)[1::2])
         return found
 
 
