@@ -23,12 +23,14 @@ import pandas as pd
 import torch
 from docutils import nodes
 from PIL import Image
+from scipy.ndimage import zoom
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import thermolib as tl
 from companion import plots
 from companion.claims import former
+from companion.evidence.records import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "book" / "touch"
@@ -50,11 +52,18 @@ def places(step: int, last: int, number: int) -> list[int]:
 def regions(ensemble: tl.Ensemble, each: Sequence[torch.Tensor], data: Any, pixels: int) -> dict[str, Any]:
     """A panel whose ground is what a network decides, one picture for each place of the slider."""
     fig, ax = plt.subplots()
-    shares = [plots.decision_regions(ax, ensemble, q, data, pixels=pixels)[::-1] for q in each]
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    colours = (255 * ax.get_images()[0].cmap(np.linspace(0, 1, SHADES))[:, :3]).round().astype(np.uint8)
+    shares = [plots.decision_regions(ax, ensemble, q, data, pixels=pixels) for q in each]
+    extent = (*ax.get_xlim(), *ax.get_ylim())
     plt.close(fig)
-    strip = Image.fromarray((np.concatenate(shares) * (SHADES - 1)).round().astype(np.uint8), mode="P")
+    return ground(shares, extent, data)
+
+
+def ground(shares: Sequence[np.ndarray], extent: Sequence[float], data: Any) -> dict[str, Any]:
+    """A panel of probabilities, arrays of one shape with the lowest row first, and some of the data on top."""
+    left, right, bottom, top = extent
+    colours = (255 * plots.REGIONS(np.linspace(0, 1, SHADES))[:, :3]).round().astype(np.uint8)
+    rows = np.concatenate([share[::-1] for share in shares])
+    strip = Image.fromarray((rows * (SHADES - 1)).round().astype(np.uint8), mode="P")
     strip.putpalette(colours.tobytes())
     file = io.BytesIO()
     strip.save(file, "png", optimize=True)
@@ -77,25 +86,16 @@ def regions(ensemble: tl.Ensemble, each: Sequence[torch.Tensor], data: Any, pixe
 
 
 def temperature() -> dict[str, Any]:
-    """What one classifier of Figure 1 of the first paper decides, at nine temperatures."""
-    text = (ROOT / "results" / "figure-1" / "small_start" / "at_paper_scale.txt").read_text(encoding="utf-8")
-    lines = text.partition("test accuracy of each network\n")[2].partition("\n\n")[0].splitlines()
-    record = {tau: np.array(runs) for tau, *runs in sorted([float(word) for word in line.split()] for line in lines)}
-    taus, seeds = list(record), 3
+    """What one classifier of Figure 1 of the first paper decides, at nine temperatures: from the chapter's records."""
+    heated, drawn = (Record(ROOT, f"figure_1/{name}").frame() for name in ("heated", "classifiers"))
+    last = heated.query("data == 'corrected' and start == 'small' and step == step.max()").sort_values("run")
+    record = {float(tau): part["test accuracy"].to_numpy() for tau, part in last.groupby("temperature")}
+    pictures = drawn[drawn["step"] == drawn["step"].max()].sort_values("row").set_index("temperature")
+    shares = [pictures.loc[tau].filter(regex=r"^p\d+$").to_numpy() for tau in record]
     data = tl.datasets.trigonometric(length=3, frequency=2, train=1000, test=1000, noise=0.02)
-    each = torch.tensor(taus, dtype=torch.float64).repeat_interleave(seeds)
-    networks = tl.Ensemble(tl.models.shlp(2, 500), len(each), init=tl.init.normal(0.01), seed=0)
-    law = tl.Langevin("BAOAB", step_size=0.4, friction=10.0, temperature=each)
-    accuracy = {"accuracy": tl.observe.accuracy(data.test)}
-    history = tl.train(
-        networks, law, data, loss=tl.losses.bce, batch_size=20, steps=50_000, every=50_000, observe=accuracy
-    )
-    found = history.last["accuracy"].to_numpy().reshape(len(taus), seeds)
-    middle = np.argsort(found, axis=1)[:, seeds // 2]  # the network of the median
-    shown = [history.final.q[i * seeds + m] for i, m in enumerate(middle)]
-    panel = regions(networks, shown, data.test, 190)
+    panel = ground([zoom(share, 3, order=1) for share in shares], (-0.25, 3.25, -1.35, 1.35), data.test)
     panel["title"] = "what one network decides"
-    runs = list(record.values())
+    taus, runs = list(record), list(record.values())
     at = [1e-9 if tau == 0 else tau for tau in taus]
     means, errors = [r.mean() for r in runs], [r.std(ddof=1) / math.sqrt(len(r)) for r in runs]
     curve = {
@@ -121,9 +121,8 @@ def temperature() -> dict[str, Any]:
         "places": names,
         "start": 5,
         "said": [
-            f"τ = {name}: test accuracy {former.mean_error(r)} over {len(r)} networks; the one shown has "
-            f"{found[i, m]:.3f}."
-            for i, (name, r, m) in enumerate(zip(names, runs, middle, strict=True))
+            f"τ = {name}: test accuracy {plots.interval(r)} over {len(r)} networks; the one shown has {r[0]:.3f}."
+            for name, r in zip(names, runs, strict=True)
         ],
         "alt": "Left, the plane coloured by the class that a network gives it, with a cosine and a sine that cross "
         "six times. Right, test accuracy against temperature: it rises to 0.0001 and falls above.",

@@ -16,7 +16,7 @@ from torch import Tensor
 from thermolib.data import Split
 from thermolib.nets.ensemble import Ensemble
 
-__all__ = ["METHOD_COLOURS", "decision_regions", "mean_curve", "style"]
+__all__ = ["METHOD_COLOURS", "REGIONS", "decision_regions", "mean_curve", "style"]
 
 #: One colour per method, in every chapter. Those that share a figure differ for colour-blind readers too.
 METHOD_COLOURS = {
@@ -35,7 +35,8 @@ METHOD_COLOURS = {
 }
 
 CLASS_COLOURS = ("#0b5394", "#b45309")
-_REGIONS = LinearSegmentedColormap.from_list("regions", ["#a9cdec", "#f7f7f7", "#f6c892"])
+#: From class 0 over doubt to class 1.
+REGIONS = LinearSegmentedColormap.from_list("regions", ["#a9cdec", "#f7f7f7", "#f6c892"])
 
 _RC: dict[Any, Any] = {
     "figure.figsize": (7.0, 3.6),
@@ -151,7 +152,7 @@ def decision_regions(
     share = output.reshape(len(output), rows, columns).sigmoid().mean(0).cpu().numpy()
     # an SVG then holds the pixels that were computed, and not many times as many that were interpolated
     look: dict[str, Any] = {"interpolation": "none", "vmin": 0, "vmax": 1}
-    ax.imshow(share, origin="lower", extent=extent, aspect="auto", cmap=_REGIONS, **look)
+    ax.imshow(share, origin="lower", extent=extent, aspect="auto", cmap=REGIONS, **look)
     ax.contour(x1.numpy(), x2.numpy(), share, levels=[0.5], colors="#555555", linewidths=0.8)
     ax.grid(False)
     if data is not None:
