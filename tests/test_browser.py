@@ -19,6 +19,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+import thermolib as tl
 from book.tools import board, build, chapters, pdf, touch
 from book.tools.pdf import BROWSER
 from companion.claims.statements import PAPERS
@@ -334,6 +335,23 @@ def test_every_slider_moves_its_figure(visit):
         assert len(set(seen)) == 3 and len({drawn for drawn, _, _ in seen}) == 3
         numbers = re.sub('href="[^"]*"', "", "".join(drawn for drawn, _, _ in seen))  # not in the pictures
         assert not re.search("NaN|undefined|null", numbers)
+
+
+def test_the_live_oscillators_have_the_moments_of_the_library(visit):
+    page = visit(CHAPTER)
+    figure = page.locator("figure.live")
+    figure.locator("button").click()
+    for word in figure.locator("option").all_inner_texts():
+        figure.locator("select").select_option(word)
+        for h in (0.3, 1.2):
+            figure.locator("input[name=h]").fill(str(h))
+            found = tl.exact.stationary_moments(word, curvature=1, step_size=h, friction=1, temperature=1)
+            said = figure.locator("figcaption").inner_text()
+            assert f"positions at {found.qq:.2f} τ and momenta at {found.pp:.2f} τ" in said, (word, h)
+    before = figure.locator(".panels").inner_html()
+    page.wait_for_timeout(300)
+    assert figure.locator(".panels").inner_html() != before
+    assert "NaN" not in before
 
 
 def test_figures_with_a_slider_are_small_and_come_out_the_same():

@@ -133,5 +133,5 @@
     show();
   }
 
-  document.querySelectorAll("figure.touch").forEach(start);
+  document.querySelectorAll("figure.touch:not(.live)").forEach(start);
 })();

@@ -569,9 +569,38 @@ class Touch(SphinxDirective):
         return [nodes.raw("", html, format="html")]
 
 
+class Oscillator(SphinxDirective):
+    """``{oscillator}``: oscillators under a word, computed in the page by ``book/_static/oscillator.js``."""
+
+    def run(self) -> list[nodes.Node]:
+        sliders = (
+            ("h", "step size h", 0.05, 1.9, 0.05, 0.6),
+            ("gamma", "friction γ", -2, 2, 0.1, 0),
+            ("tau", "temperature τ", -5, 0, 0.5, 0),
+        )
+        rows = "".join(
+            f'<label>{label} <input type="range" name="{name}" min="{low}" max="{high}" step="{step}" value="{value}">'
+            f'<output data-of="{name}"></output></label>'
+            for name, label, low, high, step, value in sliders
+        )
+        words = "".join(f"<option>{word}</option>" for word in ("OBA", "BAOAB", "BAOA", "ABOBA", "OBABO", "ABO"))
+        look = "Left, oscillators in the plane of position and momentum; right, what two thermometers read."
+        html = f"""
+<figure class="touch live" id="touch-live">
+<p class="control"><label>word <select name="word">{words}</select></label>{rows}
+<button type="button" aria-pressed="false">Play</button></p>
+<div class="panels" role="img" aria-label="{look}"><div class="panel"><svg viewBox="0 0 300 300"></svg></div>
+<div class="panel"><svg viewBox="0 0 300 300"></svg></div></div>
+<figcaption aria-live="polite"></figcaption>
+</figure>"""
+        return [nodes.raw("", html, format="html")]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("touch", Touch)
-    app.add_js_file("touch.js", loading_method="defer")
+    app.add_directive("oscillator", Oscillator)
+    for script in ("touch.js", "oscillator.js"):
+        app.add_js_file(script, loading_method="defer")
     return {"parallel_read_safe": True}
 
 
