@@ -122,3 +122,35 @@ def test_bad_input_is_refused_in_one_sentence(setting, wrong, says):
 def test_a_barrier_needs_two_places():
     with pytest.raises(ValueError, match="at least 2"):
         landscapes.barrier(torch.ones(3, 1))
+
+
+def surface(function, n=21):
+    x = torch.linspace(-1.5, 1.5, n)
+    return function(*torch.meshgrid(x, x, indexing="ij"))
+
+
+def test_the_pass_between_two_wells_is_their_saddle():
+    """(x^2 - 1)^2 + y^2 has minima at (-1, 0) and (1, 0), and its saddle at the origin with the height 1."""
+    wells = surface(lambda x, y: (x**2 - 1) ** 2 + y**2, 31)
+    (found,) = landscapes.passes(wells)
+    assert (found.row, found.column) == (15, 15) and found.rise == pytest.approx(1)
+    assert landscapes.lowest_pass(wells, (5, 15), (25, 15)) == found
+    assert landscapes.lowest_pass(wells, (5, 15), (8, 15)) == (0.0, 8, 15)
+
+
+def test_a_basin_is_as_deep_as_the_flood_says():
+    """Basins at 0, 2 and 1 with ridges at 5 and 3: the shallower of two that meet is the one that ends."""
+    profile = torch.tensor([[0.0, 5.0, 2.0, 3.0, 1.0]])
+    assert landscapes.passes(profile) == [(1.0, 0, 3), (4.0, 0, 1)]
+    assert landscapes.lowest_pass(profile, (0, 0), (0, 2)) == (3.0, 0, 1)
+
+
+@pytest.mark.parametrize("function", [lambda x, y: x + 2 * y, lambda x, y: x**2 + y**2 + x * y, lambda x, y: -(x**2)])
+def test_no_saddle_where_there_is_none(function):
+    assert not [one for one in landscapes.passes(surface(function)) if 0 < one.row < 20 and 0 < one.column < 20]
+
+
+@pytest.mark.parametrize("wrong", [torch.ones(3), torch.ones(0, 2), torch.tensor([[1.0, float("nan")]])])
+def test_a_flood_needs_a_surface(wrong):
+    with pytest.raises(ValueError, match=r"it must be \[n, m\], finite numbers"):
+        landscapes.passes(wrong)

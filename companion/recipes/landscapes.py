@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from thermolib.data import Split
 from thermolib.nets.ensemble import Batch, Ensemble, Loss
 
-__all__ = ["barrier", "line", "plane"]
+__all__ = ["Pass", "barrier", "line", "lowest_pass", "passes", "plane"]
 
 #: Numbers that one evaluation may hold at a time; more networks than fit are taken one lot after the other.
 LOT = 1 << 24
@@ -102,6 +102,68 @@ def barrier(losses: Tensor) -> Tensor:
     if losses.ndim < 1 or losses.shape[-1] < 2:
         raise ValueError(f"losses has the shape {tuple(losses.shape)}: it must be [..., n] with n of at least 2")
     return losses.amax(-1) - losses[..., 0]
+
+
+class Pass(NamedTuple):
+    """A point of a grid, and how far the loss there is above the higher one of the two places that it joins."""
+
+    rise: float
+    row: int
+    column: int
+
+
+def passes(losses: Tensor) -> list[Pass]:
+    """Where the basins of a surface ``[n, m]`` meet as a flood rises, the lowest first.
+
+    Each point has eight neighbours. A pass inside the grid is a saddle of the surface: the loss falls from it into two
+    basins and rises between them. Its rise is above the bottom of the shallower basin.
+
+    Raises
+    ------
+    ValueError : no surface of finite numbers.
+
+    Source: Edelsbrunner, Harer, Computational Topology (2010), section VII.1, where the rise is a persistence.
+    """
+    found = _flood(losses)
+    return [Pass(level - bottom, *at) for at, level, bottoms, _ in found for bottom in bottoms]
+
+
+def lowest_pass(losses: Tensor, one: tuple[int, int], other: tuple[int, int]) -> Pass:
+    """The highest point of the lowest path between two points of a surface ``[n, m]``; it rises above both or is one.
+
+    Raises
+    ------
+    ValueError : no surface of finite numbers.
+    """
+    top = max(losses[one].item(), losses[other].item())
+    at, level = next((at, level) for at, level, _, joined in _flood(losses) if joined(one, other))
+    return Pass(level - top, *at)
+
+
+def _flood(losses: Tensor) -> Iterator[tuple[tuple[int, int], float, list[float], Callable[..., bool]]]:
+    """Each point from the lowest up, its loss, the bottoms of the basins that end there, and what says who is joined.
+
+    Of basins that meet, the deepest goes on.
+    """
+    if losses.ndim != 2 or not losses.numel() or not bool(losses.isfinite().all()):
+        raise ValueError(f"losses has the shape {tuple(losses.shape)}: it must be [n, m], finite numbers")
+    loss = {(i, j): value for i, row in enumerate(losses.tolist()) for j, value in enumerate(row)}
+    below: dict[tuple[int, int], tuple[int, int]] = {}  # towards the bottom of its basin
+
+    def bottom(at: tuple[int, int]) -> tuple[int, int] | None:
+        while at in below and below[at] != at:
+            at = below[at]
+        return at if at in below else None
+
+    def joined(one: tuple[int, int], other: tuple[int, int]) -> bool:
+        return bottom(one) is not None and bottom(one) == bottom(other)
+
+    for at in sorted(loss, key=lambda at: loss[at]):
+        around = {bottom((at[0] + i, at[1] + j)) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+        basins = sorted((b for b in around if b is not None), key=lambda b: loss[b])
+        below[at] = basins[0] if basins else at
+        below |= dict.fromkeys(basins[1:], below[at])
+        yield at, loss[at], [loss[b] for b in basins[1:]], joined
 
 
 def _points(ensemble: Ensemble, **points: Any) -> Tensor:
