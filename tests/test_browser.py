@@ -320,21 +320,63 @@ def test_claims_become_cards_on_a_phone(visit):
     shoot(page, "phone-claims")
 
 
-def test_every_slider_moves_its_figure(visit):
-    page = visit("book/touch.html")
-    figures = page.locator("figure.touch")
-    assert figures.count() == len(touch.FIGURES)
-    for i in range(figures.count()):
-        figure = figures.nth(i)
-        slider, panels, caption = figure.locator("input"), figure.locator(".panels"), figure.locator("figcaption")
-        assert panels.get_attribute("role") == "img" and panels.get_attribute("aria-label")
-        seen = []
-        for key in ("Home", "ArrowRight", "End"):
-            slider.press(key)
-            seen.append((panels.inner_html(), caption.inner_text(), slider.get_attribute("aria-valuetext")))
-        assert len(set(seen)) == 3 and len({drawn for drawn, _, _ in seen}) == 3
-        numbers = re.sub('href="[^"]*"', "", "".join(drawn for drawn, _, _ in seen))  # not in the pictures
-        assert not re.search("NaN|undefined|null", numbers)
+def page_of_figure(name):
+    """The page that a figure with a slider stands on."""
+    pages = [*(chapters.ROOT / "book").glob("*.md"), *(chapters.ROOT / "notebooks").glob("*.md")]
+    (source,) = (path for path in pages if f"{{touch}} {name}\n" in path.read_text(encoding="utf-8"))
+    return source.relative_to(chapters.ROOT).with_suffix(".html").as_posix()
+
+
+@pytest.mark.parametrize("name", touch.FIGURES)
+def test_a_slider_moves_its_figure(visit, name):
+    page = visit(page_of_figure(name))
+    figure = page.locator(f"#touch-{name}")
+    slider, panels, caption = figure.locator("input"), figure.locator(".panels"), figure.locator("figcaption")
+    assert panels.get_attribute("role") == "img" and panels.get_attribute("aria-label")
+    seen = []
+    for key in ("Home", "ArrowRight", "End"):
+        slider.press(key)
+        seen.append((panels.inner_html(), caption.inner_text(), slider.get_attribute("aria-valuetext")))
+    assert len(set(seen)) == 3 and len({drawn for drawn, _, _ in seen}) == 3
+    numbers = re.sub('href="[^"]*"', "", "".join(drawn for drawn, _, _ in seen))  # not in the pictures
+    assert not re.search("NaN|undefined|null", numbers)
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_figures_that_move_can_be_read(visit, viewport):
+    """The control stands above what it moves, and no text is smaller than twelve pixels."""
+    for name in touch.FIGURES:
+        page = visit(page_of_figure(name), viewport=viewport)
+        figure = page.locator(f"#touch-{name}")
+        assert figure.locator(".control").bounding_box()["y"] < figure.locator(".panels").bounding_box()["y"]
+        sizes = figure.evaluate(
+            """f => [...f.querySelectorAll(".panel > svg")].map(svg =>
+                 parseFloat(getComputedStyle(svg).fontSize) * svg.clientWidth / svg.viewBox.baseVal.width)"""
+        )
+        assert min(sizes) >= 12, (name, sizes)
+
+
+def test_a_figure_plays_to_its_end(visit):
+    figure = visit(page_of_figure("spirals")).locator("#touch-spirals")
+    slider, button = figure.locator("input"), figure.locator("button")
+    slider.press("End")
+    slider.press("ArrowLeft")
+    button.click()
+    assert button.inner_text() == "Stop"
+    figure.locator("button:text('Play')").wait_for()
+    assert slider.input_value() == slider.get_attribute("max")
+
+
+def test_a_pixel_shows_its_classifier(visit):
+    figure = visit(page_of_figure("noise")).locator("#touch-noise")
+    slider, caption = figure.locator("input"), figure.locator("figcaption")
+    cells = figure.locator("g[cursor=pointer]")
+    cells.nth(9).click()
+    assert slider.input_value() == "9"
+    before = caption.inner_text()
+    slider.press("ArrowDown")
+    assert int(slider.input_value()) > 10 and caption.inner_text() != before
+    assert len(set(caption.inner_text().split()) - set(before.split())) <= 4, "only the temperature changes"
 
 
 def test_the_live_oscillators_have_the_moments_of_the_library(visit):
@@ -358,4 +400,5 @@ def test_figures_with_a_slider_are_small_and_come_out_the_same():
     stored = {path.stem: path.read_bytes() for path in touch.FOLDER.iterdir()}
     assert sorted(stored) == sorted(touch.FIGURES)
     assert [name for name, text in stored.items() if len(text) > 300_000] == []
-    assert json.loads(stored["oscillator"]) == touch.plain(touch.FIGURES["oscillator"]())
+    for name in ("temperature", "spirals", "noise"):  # from records
+        assert json.loads(stored[name]) == touch.plain(touch.FIGURES[name]())

@@ -55,15 +55,36 @@
     add(group, "polyline", { points: points.join(" "), ...look });
   }
 
-  function makePanel(parent, panel, number) {
+  // Cells that are touched to go to their place, row by row from above; returns what marks a place.
+  function makeMap(svg, map, left, right, top, bottom, go) {
+    const columns = map.x.length;
+    const [wide, high] = [(right - left) / columns, (bottom - top) / map.y.length];
+    map.colours.forEach((fill, i) => {
+      const [x, y] = [left + (i % columns) * wide, top + Math.floor(i / columns) * high];
+      const cell = add(svg, "g", { cursor: "pointer" });
+      add(cell, "rect", { x, y, width: wide, height: high, fill, stroke: "#ffffff" });
+      add(cell, "text", { x: x + wide / 2, y: y + high / 2 + 4, "text-anchor": "middle", fill: map.ink[i] }, map.says[i]);
+      cell.addEventListener("click", () => go(i));
+    });
+    map.x.forEach((text, i) =>
+      add(svg, "text", { x: left + (i + 0.5) * wide, y: bottom + 16, "text-anchor": "middle" }, text));
+    map.y.forEach((text, i) =>
+      add(svg, "text", { x: left - 5, y: top + (i + 0.5) * high + 4, "text-anchor": "end" }, text));
+    const frame = add(svg, "rect", { width: wide, height: high, fill: "none", stroke: INK, "stroke-width": 3 });
+    return (i) => {
+      frame.setAttribute("x", left + (i % columns) * wide);
+      frame.setAttribute("y", top + Math.floor(i / columns) * high);
+    };
+  }
+
+  function makePanel(parent, panel, number, go) {
     const box = document.createElement("div");
-    box.className = panel.small ? "panel small" : "panel";
+    box.className = "panel";
     parent.append(box);
-    const [width, height] = panel.small ? [250, 210] : panel.square ? [300, 310] : [350, 290];
-    const [left, right, top, bottom] = [48, width - 18, 26, height - 42];
+    const [width, height] = panel.square ? [300, 310] : [330, 290];
+    const [left, right, top, bottom] = [panel.map ? 60 : 48, width - 14, 26, height - 42];
     const svg = add(box, "svg", { viewBox: `0 0 ${width} ${height}` });
-    const x = scale(panel.x, left, right);
-    const y = scale(panel.y, bottom, top);
+    const [x, y] = panel.map ? [] : [scale(panel.x, left, right), scale(panel.y, bottom, top)];
     add(svg, "text", { x: left, y: 16, "font-weight": 600 }, panel.title);
 
     let picture = null;
@@ -74,11 +95,11 @@
       add(window, "image", { href: source, width: w, height: h * frames });
       picture = (i) => window.setAttribute("viewBox", `0 ${i * h} ${w} ${h}`);
     }
-    for (const value of ticks(panel.x)) {
+    for (const value of panel.map ? [] : ticks(panel.x)) {
       if (!panel.sprite) add(svg, "line", { x1: x(value), x2: x(value), y1: top, y2: bottom, stroke: GRID });
       add(svg, "text", { x: x(value), y: bottom + 16, "text-anchor": "middle" }, name(panel.x, value));
     }
-    for (const value of ticks(panel.y)) {
+    for (const value of panel.map ? [] : ticks(panel.y)) {
       if (!panel.sprite) add(svg, "line", { x1: left, x2: right, y1: y(value), y2: y(value), stroke: GRID });
       add(svg, "text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, name(panel.y, value));
     }
@@ -86,6 +107,8 @@
     const middle = (top + bottom) / 2;
     add(svg, "text", { x: (left + right) / 2, y: height - 8, "text-anchor": "middle" }, panel.x.label);
     add(svg, "text", { x: 13, y: middle, "text-anchor": "middle", transform: `rotate(-90 13 ${middle})` }, panel.y.label);
+
+    if (panel.map) return makeMap(svg, panel.map, left, right, top, bottom, go);
 
     // What runs off the axes is cut there.
     const clip = `clip-${parent.parentElement.id}-${number}`;
@@ -120,7 +143,12 @@
     const slider = figure.querySelector("input");
     panels.setAttribute("role", "img");
     panels.setAttribute("aria-label", data.alt);
-    const parts = data.panels.map((panel, number) => makePanel(panels, panel, number));
+    const button = figure.querySelector("button");
+    const go = (i) => {
+      slider.value = i;
+      show();
+    };
+    const parts = data.panels.map((panel, number) => makePanel(panels, panel, number, go));
     const show = () => {
       const i = Number(slider.value);
       parts.forEach((part) => part(i));
@@ -129,6 +157,34 @@
       figure.querySelector("figcaption").textContent = data.said[i];
     };
     slider.addEventListener("input", show);
+
+    // From here to the end, or from the beginning if this is the end, in some eight seconds.
+    let playing = null;
+    const stop = () => {
+      clearInterval(playing);
+      playing = null;
+      button.textContent = "Play";
+      button.setAttribute("aria-pressed", "false");
+    };
+    const next = () => (Number(slider.value) < Number(slider.max) ? go(Number(slider.value) + 1) : stop());
+    button?.addEventListener("click", () => {
+      if (playing) return stop();
+      if (slider.value === slider.max) go(0);
+      playing = setInterval(next, 8000 / data.places.length);
+      button.textContent = "Stop";
+      button.setAttribute("aria-pressed", "true");
+    });
+
+    // On a map the arrow keys go where they point.
+    const columns = data.panels.find((panel) => panel.map)?.map.x.length;
+    const steps = { ArrowUp: -columns, ArrowDown: columns };
+    if (columns) slider.addEventListener("keydown", (event) => {
+      const to = Number(slider.value) + steps[event.key];
+      if (!(event.key in steps)) return;
+      event.preventDefault();
+      if (to >= 0 && to <= Number(slider.max)) go(to);
+    });
+
     slider.value = data.start; // a browser that reloads a page would keep the old place
     show();
   }

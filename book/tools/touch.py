@@ -29,7 +29,6 @@ from sphinx.util.docutils import SphinxDirective
 
 import thermolib as tl
 from companion import plots
-from companion.claims import former
 from companion.evidence.records import Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,15 +46,6 @@ def places(step: int, last: int, number: int) -> list[int]:
     """Looks at a run, whole multiples of ``step``, about evenly apart on a logarithmic scale."""
     wanted = np.geomspace(step, last, number)
     return sorted({int(step * max(1, round(w / step))) for w in wanted})
-
-
-def regions(ensemble: tl.Ensemble, each: Sequence[torch.Tensor], data: Any, pixels: int) -> dict[str, Any]:
-    """A panel whose ground is what a network decides, one picture for each place of the slider."""
-    fig, ax = plt.subplots()
-    shares = [plots.decision_regions(ax, ensemble, q, data, pixels=pixels) for q in each]
-    extent = (*ax.get_xlim(), *ax.get_ylim())
-    plt.close(fig)
-    return ground(shares, extent, data)
 
 
 def ground(shares: Sequence[np.ndarray], extent: Sequence[float], data: Any) -> dict[str, Any]:
@@ -83,6 +73,12 @@ def ground(shares: Sequence[np.ndarray], extent: Sequence[float], data: Any) -> 
         },
         "still": points,
     }
+
+
+def power(tau: float) -> str:
+    """A power of ten, or zero, as text."""
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return "10" + str(round(math.log10(tau))).translate(raised) if tau else "0"
 
 
 def temperature() -> dict[str, Any]:
@@ -113,8 +109,7 @@ def temperature() -> dict[str, Any]:
             {"kind": "points", "x": [[x] for x in at], "y": [[m] for m in means], "colour": COLOURS["BAOAB"], "size": 5}
         ],
     }
-    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    names = ["0", *("10" + str(round(math.log10(tau))).translate(raised) for tau in taus[1:])]
+    names = [power(tau) for tau in taus]
     return {
         "title": "Temperature of a classifier",
         "slider": "temperature τ",
@@ -130,111 +125,26 @@ def temperature() -> dict[str, Any]:
     }
 
 
-def oscillator() -> dict[str, Any]:
-    """What thermometers in positions and in momenta read at a step size, for six words: closed forms."""
-    words = ("BAOAB", "BAOA", "ABOBA", "OBABO", "OBA", "ABO")
-    steps = [round(0.05 * i, 2) for i in range(1, 40)]
-    nan = math.nan
-    read: dict[str, list[tuple[float, float]]] = {}
-    for word in words:
-        read[word] = []
-        for h in steps:
-            try:
-                m = tl.exact.stationary_moments(word, curvature=1.0, step_size=h, friction=1.0, temperature=1.0)
-                read[word].append((m.qq, m.pp))
-            except ValueError:  # beyond the limit of stability
-                read[word].append((nan, nan))
-    panels, kinds = [], (("positions", 0, COLOURS["Langevin"]), ("momenta", 1, COLOURS["AdLaLa"]))
-    for word in words:
-        moving = [
-            {
-                "kind": "points",
-                "x": [[h] for h in steps],
-                "y": [[r[i]] for r in read[word]],
-                "colour": colour,
-                "size": 5,
-                "label": name,
-            }
-            for name, i, colour in kinds
-        ]
-        still = [
-            {"kind": "line", "x": steps, "y": [r[i] for r in read[word]], "colour": colour, "thin": True}
-            for _, i, colour in kinds
-        ]
-        exact = {"kind": "line", "x": [0, 2], "y": [1, 1], "colour": INK, "dash": True, "thin": True}
-        panels.append(
-            {
-                "title": word,
-                "x": axis("step size h", 0, 2),
-                "y": axis("temperature read", 0, 3),
-                "still": [exact, *still],
-                "moving": moving,
-                "small": True,
-            }
-        )
-
-    def say(i: int) -> str:
-        parts = [
-            f"{word} {read[word][i][0]:.2f} and {read[word][i][1]:.2f}"
-            if math.isfinite(read[word][i][0])
-            else f"{word} is unstable"
-            for word in words
-        ]
-        return f"h = {steps[i]:g}; positions and momenta read: " + "; ".join(parts) + "."
-
-    return {
-        "title": "Step size of an oscillator",
-        "slider": "step size h, in units of one over the frequency",
-        "places": [f"{h:g}" for h in steps],
-        "start": 23,
-        "said": [say(i) for i in range(len(steps))],
-        "alt": "Six panels, one for each word: the temperatures that positions and momenta read against the step size. "
-        "The true temperature is one. The positions of BAOAB and the momenta of BAOA are exact at every step size.",
-        "panels": panels,
-    }
-
-
 def spirals() -> dict[str, Any]:
-    """Adam and AdLaLa on spirals of four turns, side by side along the training."""
+    """Adam and AdLaLa on spirals of four turns, side by side along the training: from the chapter's records."""
+    drawn, runs = (Record(ROOT, f"partitioned_integrators/{name}").frame() for name in ("pictures", "classifiers"))
+    looks = sorted(drawn["step"].unique())
     data = tl.datasets.spirals(turns=4, power=1.0, seed=0)
-    every, steps, runs = 500, 60_000, 4
-    looks = places(every, steps, 13)
-    methods = {
-        "Adam": (tl.Adam(0.005), tl.init.normal(0.5)),
-        "AdLaLa": (
-            tl.AdLaLa(step_size=0.1, temperature=(1e-4, 1e-5), friction=0.03, noise=0.01, coupling=0.1),
-            tl.init.normal(0.01),
-        ),
-    }
     panels, curves, moving, reached = [], [], [], {}
-    for name, (law, start) in methods.items():
-        networks = tl.Ensemble(tl.models.shlp(2, 500), runs, init=start, seed=1)
-        kept: dict[int, torch.Tensor] = {}
-        begin: Any = None
-        for look in looks:
-            history = tl.train(
-                networks,
-                law,
-                data,
-                loss=tl.losses.bce,
-                batch_size=20,
-                steps=look - (begin.step if begin else 0),
-                every=steps,
-                observe={"accuracy": tl.observe.accuracy(data.test)},
-                start=begin,
-            )
-            begin = history.final
-            kept[look] = history.last["accuracy"].to_numpy(), begin.q[0].clone()
-        panel = regions(networks, [kept[look][1] for look in looks], data.train, 150)
-        panels.append(panel | {"title": name, "square": True})
-        reached[name] = [kept[look][0] for look in looks]
-        means = [a.mean() for a in reached[name]]
-        curves.append({"kind": "line", "x": looks, "y": means, "colour": COLOURS[name], "label": name})
-        dots = {"x": [[x] for x in looks], "y": [[m] for m in means], "colour": COLOURS[name], "size": 5}
-        moving.append({"kind": "points", **dots})
+    for name in ("Adam", "AdLaLa"):
+        of = drawn[drawn["method"] == name].sort_values(["step", "row"]).set_index("step").filter(regex=r"^x\d+$")
+        shares = [of.loc[look].to_numpy() / 100 for look in looks]
+        panels.append(ground(shares, (-2.1, 2.1, -2.1, 2.1), data.train) | {"title": name, "square": True})
+        accuracy = runs[runs["method"] == name].pivot(index="step", columns="run", values="accuracy")
+        means = accuracy.mean(axis=1)
+        x, y = means.index[means.index >= looks[0]], means[means.index >= looks[0]]
+        curves.append({"kind": "line", "x": x, "y": y, "colour": COLOURS[name], "label": name})
+        dots = {"x": [[look] for look in looks], "y": [[means[look]] for look in looks], "size": 5}
+        moving.append({"kind": "points", "colour": COLOURS[name], **dots})
+        reached[name] = accuracy
     curve = {
-        "title": f"test accuracy, mean of {runs} networks",
-        "x": axis("training step", 400, 70_000, True, [1000, 10_000]),
+        "title": f"test accuracy, mean of {accuracy.shape[1]} networks",
+        "x": axis("training step", 0, 1.02 * looks[-1]),
         "y": axis("test accuracy", 0.45, 1),
         "still": curves,
         "moving": moving,
@@ -242,17 +152,61 @@ def spirals() -> dict[str, Any]:
     return {
         "title": "Training time on spirals of four turns",
         "slider": "training step",
+        "play": True,
         "places": [f"{look:,}" for look in looks],
-        "start": len(looks) // 2,
+        "start": 0,
         "said": [
             f"Step {look:,}: test accuracy "
-            + ", ".join(f"{name} {former.mean_error(reached[name][i])}" for name in methods)
-            + f" over {runs} networks."
-            for i, look in enumerate(looks)
+            + ", ".join(f"{name} {plots.interval(accuracy.loc[look])}" for name, accuracy in reached.items())
+            + f" over {accuracy.shape[1]} networks."
+            for look in looks
         ],
-        "alt": "Left and middle, what a network trained by Adam and one trained by AdLaLa decide, with the points of "
-        "two spirals. Right, their test accuracy against the training step.",
+        "alt": "Above, what a network trained by Adam and one trained by AdLaLa decide, with the points of "
+        "two spirals. Below, their test accuracy against the training step.",
         "panels": [*panels, curve],
+    }
+
+
+def noise() -> dict[str, Any]:
+    """Figure 15 of the first paper: a map whose pixels show their classifier, from the chapter's records."""
+    runs, drawn = (Record(ROOT, f"overfitting_and_temperature/{name}").frame() for name in ("noise_map", "pixels"))
+    at = ["temperature", "noise"]
+    means = runs[runs["step"] == runs["step"].max()].groupby(at)["accuracy"].mean()
+    pictures = drawn[drawn["step"] == drawn["step"].max()].sort_values("row").set_index(at).sort_index(kind="stable")
+    hot, noises = (sorted(drawn[name].unique()) for name in at)
+    cells = [(tau, sigma) for tau in reversed(hot) for sigma in noises]  # row by row, from above
+    shares = [pictures.loc[cell].filter(regex=r"^x\d+$").to_numpy() / 100 for cell in cells]
+    alone = [float(pictures.loc[cell]["accuracy"].iloc[0]) for cell in cells]
+    data = tl.datasets.spirals(4, 1000, 1000, seed=0)
+    shade = matplotlib.colors.Normalize(0.5, 1)
+    colours = [plt.get_cmap("viridis")(shade(means[cell])) for cell in cells]
+    chart = {
+        "title": "test accuracy in %, mean of 10 networks",
+        "square": True,
+        "x": {"label": "additive noise σ_A"},
+        "y": {"label": "temperature τ₁"},
+        "map": {
+            "x": [f"{sigma:g}".replace("0.", ".") for sigma in noises],
+            "y": [power(tau) for tau in reversed(hot)],
+            "colours": [matplotlib.colors.to_hex(colour) for colour in colours],
+            "ink": ["#ffffff" if shade(means[cell]) < 0.6 else INK for cell in cells],
+            "says": [f"{100 * means[cell]:.0f}" for cell in cells],
+        },
+    }
+    panel = ground(shares, (-2.1, 2.1, -2.1, 2.1), data.train) | {"title": "what one of them decides", "square": True}
+    return {
+        "title": "Additive noise and temperature",
+        "slider": "pixel (touch the map, or use the arrow keys)",
+        "places": [f"σ_A = {sigma:g}, τ₁ = {power(tau)}" for tau, sigma in cells],
+        "start": cells.index((1e-6, 0.01)),
+        "said": [
+            f"Additive noise {cell[1]:g} at the temperature {power(cell[0])}: mean test accuracy {means[cell]:.3f}; "
+            f"the network shown has {one:.3f}."
+            for cell, one in zip(cells, alone, strict=True)
+        ],
+        "alt": "Left, a map of the test accuracy over additive noise and temperature. Right, what the network of the "
+        "pixel that is touched decides: without noise a few straight cuts, with enough of it the arms of two spirals.",
+        "panels": [chart, panel],
     }
 
 
@@ -528,7 +482,7 @@ def simmering() -> dict[str, Any]:
 
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
-    f.__name__: f for f in (temperature, oscillator, spirals, cooling, nucleation, simmering)
+    f.__name__: f for f in (temperature, spirals, noise, cooling, nucleation, simmering)
 }
 
 
@@ -557,12 +511,13 @@ class Touch(SphinxDirective):
         data = json.loads(path.read_text(encoding="utf-8"))
         last, start = len(data["places"]) - 1, data["start"]
         inside = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+        button = '<button type="button" aria-pressed="false">Play</button>' if data.get("play") else ""
         html = f"""
 <figure class="touch" id="touch-{name}">
-<div class="panels"></div>
 <p class="control"><label for="slider-{name}">{data["slider"]}</label>
 <input type="range" id="slider-{name}" min="0" max="{last}" step="1" value="{start}"
-  aria-valuetext="{data["places"][start]}"><b>{data["places"][start]}</b></p>
+  aria-valuetext="{data["places"][start]}"><b>{data["places"][start]}</b>{button}</p>
+<div class="panels"></div>
 <figcaption aria-live="polite">{data["said"][start]}</figcaption>
 <script type="application/json">{inside}</script>
 </figure>"""
