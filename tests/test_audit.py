@@ -16,9 +16,6 @@ from tests.test_evidence import CHAPTER, made, project, restamped, results, scal
 
 __all__ = ["made", "project", "results"]
 
-#: Records that a run of the tests visits: with another commit, others.
-VISITED = 12
-
 
 def of_commit() -> int:
     """A number that is another one for every commit; one and the same outside of a repository."""

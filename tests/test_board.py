@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import asdict
 
+import pandas as pd
 import pytest
 
 from book.tools import board, chapters, recorded
@@ -162,3 +163,23 @@ def test_a_statement_that_its_chapter_leaves_out_fails(book):
 def test_a_statement_of_a_chapter_that_is_not_there_fails(book):
     with pytest.raises(ValueError, match="alike is decided by 'three', which is no chapter"):
         book(PAPER.replace("chapter: two, rows: [two/same]", "chapter: three"), value=REPRODUCED, larger=REPRODUCED)
+
+
+def test_a_statement_at_a_figure_that_is_not_listed_fails():
+    with pytest.raises(ValueError, match="value stands at Figure 77, which is not among the figures"):
+        parse("partitioned", PAPER.replace("where: Figure 1,", "where: Figure 77,"))
+
+
+def test_values_of_a_statement_are_taken_from_where_its_file_says():
+    runs = {"method": ["A", "A", "B", "B"] * 2, "run": [0, 1] * 4, "step": [1] * 4 + [2] * 4}
+    frame = pd.DataFrame(runs | {"accuracy": [0.0] * 4 + [0.1, 0.4, 0.3, 0.2]})
+    of = {"from": "spirals", "column": "accuracy"}
+    assert list(chapter._values(frame, **of, method="A")) == [0.1, 0.4]
+    assert list(chapter._values(frame, **of, method="A", step=1)) == [0, 0]
+    assert list(chapter._values(frame, **of, method="A", step=9)) == [0.1, 0.4], "a run that ended sooner"
+    assert list(chapter._values(frame, **of, method=["A", "B"], by="max")) == [0.3, 0.4]
+    with pytest.raises(ValueError, match="takes several values of a run"):
+        chapter._values(frame, **of, method=["A", "B"])
+    one = "chapter: one, taken: [{from: spirals, column: accuracy}, {from: spirals, column: loss}]}"
+    with pytest.raises(ValueError, match="value: taken has 2 entries, which the rule 'number' cannot use"):
+        parse("partitioned", PAPER.replace("scale: s, chapter: one}", f"scale: s, {one}", 1))

@@ -357,4 +357,5 @@ def test_the_commits_of_all_starts_are_named(made, monkeypatch):
             (making.folder / "SGD.pt").touch()
             if number == 2:
                 making.write(pd.DataFrame({"run": [1]}))
-    assert made.record.provenance()["commit"] == "c1, c2"
+    about = made.record.provenance()
+    assert about["commit"] == "c1, c2" and "resumed" not in about, "both starts have said what they took"

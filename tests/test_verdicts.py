@@ -58,6 +58,21 @@ def test_numbers_are_seldom_judged_wrongly(n, spread):
     assert not wrong(n, spread, samples=1500)
 
 
+@pytest.mark.parametrize(("n", "most"), [(30, 0.035), (100, 0.015)])
+def test_a_single_run_of_the_paper_may_be_one_that_failed(n, most):
+    """One run in ten fails: a standard deviation alone would call equal truths different in four cases of a hundred."""
+    generator = np.random.default_rng(0)
+
+    def runs(*shape):
+        fails = generator.random(shape) < 0.1
+        return np.where(fails, generator.uniform(0.6, 0.99, shape), generator.normal(0.99, 0.003, shape))
+
+    judged = [number(runs(n), paper=round(float(runs(1)[0]), 3), margin=0.02, digits=3) for _ in range(2000)]
+    assert 0 < rates(judged)[1] < most
+    found = number([*[0.99, 0.991] * 50, 0.7], paper=0.72, margin=0.02)
+    assert found.verdict == NOT_RESOLVED and found.detail.startswith("single runs of ours lie as far")
+
+
 def test_a_rule_with_two_standard_errors_in_place_of_t_fails(monkeypatch):
     monkeypatch.setattr(numbers, "quantile", lambda level, freedom: 2.0)
     assert wrong(3, 1.0, samples=500)

@@ -12,6 +12,9 @@ from companion.claims.statements import Statement, statements
 from companion.claims.verdict import NOT_RUN, Verdict
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
     from companion.evidence import Evidence
 
 __all__ = ["Row", "Verdicts", "badge", "folded", "printed", "read", "table"]
@@ -73,6 +76,20 @@ class Verdicts:
         """Judge a number of the paper; ``ours`` has one value a run."""
         one = self._statement(id, "number")
         return self._judge(one, of, lambda: self._number(one, ours, draws, spread))
+
+    def taken(self, **evidence: Evidence) -> None:
+        """Judge every statement whose file says where its values lie; ``evidence`` has the records by experiment.
+
+        Runs of one record are paired, for they share data and seeds.
+        """
+        for id, (_, one) in self._listed.items():
+            if one.taken and {entry["from"] for entry in one.taken} <= set(evidence):
+                of = evidence[one.taken[0]["from"]]
+                values = [_values(evidence[entry["from"]].frame, **entry) for entry in one.taken]
+                if one.rule == "number":
+                    self.number(id, *values, of=of)
+                else:
+                    getattr(self, one.rule)(id, *values, of=of, paired=len({e["from"] for e in one.taken}) == 1)
 
     def curve(self, id: str, ours: Any, statistic: Callable[[Any], float], *, of: Evidence) -> str:
         """Judge a number of the paper that is a statistic of a mean curve; ``ours`` has one curve a run."""
@@ -188,6 +205,19 @@ class Verdicts:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _values(frame: pd.DataFrame, column: str, by: str = "", step: Any = "last", **where: Any) -> np.ndarray:
+    """One value a run: of a look, of what ``where`` says; where that lists several, the extreme of them in each run."""
+    last = frame["step"].max()
+    where["step"] = last if step == "last" else min(step, last)  # runs that end sooner are looked at then
+    del where["from"]
+    for name, value in where.items():
+        frame = frame[frame[name].isin(value if isinstance(value, list) else [value])]
+    runs = frame.groupby("run")[column]
+    if not by and (runs.size() > 1).any():
+        raise ValueError(f"{column}: {where} takes several values of a run, and does not say which")
+    return (runs.agg(by) if by else runs.first()).to_numpy()
 
 
 def printed(chapter: str) -> dict[str, float]:

@@ -209,4 +209,5 @@ def _interval(difference: float, half: float) -> str:
 
 
 def _plain(values: np.ndarray) -> str:
-    return f"{values.mean():.4g}"
+    mean = float(values.mean())
+    return f"{mean:,.0f}" if 1000 <= abs(mean) < math.inf else f"{mean:.4g}"

@@ -25,6 +25,9 @@ A file lists every figure and table of its paper, every statement that the book 
         scale: 10,000 steps, 500 nodes    # the paper's scale, for a reader
         needs: {steps: 10000}        # what the parameters of the record must reach, once there is one
         chapter: weights             # the chapter that decides it
+        taken:                       # where our values lie: one entry, or two for an order and for what is similar
+          - {from: spirals, column: accuracy, turns: 4, method: AdLaLa, step: 10000}
+            # the last step, if none is said; several methods need {by: min} or {by: max}, the extreme in each run
         figure: fig-weights-four     # our figure that shows it
         reason: Why it is not judged (rule none).
         rows: [weights/fig7-adlala-10000]    # rows of the former board that it replaces
@@ -80,6 +83,7 @@ class Statement:
     because: str = ""
     scale: str = ""
     needs: dict[str, float] = field(default_factory=dict)
+    taken: tuple[dict[str, Any], ...] = ()
     reason: str = ""
     rows: tuple[str, ...] = ()
 
@@ -152,6 +156,11 @@ def parse(key: str, text: str) -> Paper:
     for names in ([s.id for s in (*listed, *beyond)], [f.number for f in figures]):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"{key}.yaml: {twice[0]!r} is there twice")
+    there = {item.number for item in figures}
+    for one in listed:
+        for number in re.findall(r"(?:Figure|Table|Algorithm) \w+", one.where):
+            if number not in there:
+                raise ValueError(f"{key}.yaml: {one.id} stands at {number}, which is not among the figures")
     for item in figures:
         if not item.ours and not item.reason:
             raise ValueError(f"{key}.yaml: {item.number} has neither a figure of ours nor a reason for having none")
@@ -169,6 +178,8 @@ def _statement(item: dict[str, Any]) -> Statement:
         raise ValueError(f"{made.id}: {missing[0]} is missing, which the rule {made.rule!r} needs")
     if made.margin is not None and not made.margin > 0:
         raise ValueError(f"{made.id}: margin {made.margin} must be above zero")
+    if made.taken and len(made.taken) != {"number": 1, "order": 2, "similar": 2}.get(made.rule):
+        raise ValueError(f"{made.id}: taken has {len(made.taken)} entries, which the rule {made.rule!r} cannot use")
     if made.rule in ("number", "exact") and isinstance(made.paper, str):
         raise ValueError(f"{made.id}: paper {made.paper!r} must be a number")
     return made
@@ -178,7 +189,7 @@ def _made(kind: Any, item: dict[str, Any], name: str) -> Any:
     known = {f.name for f in fields(kind)}
     if unknown := sorted(set(item) - known):
         raise ValueError(f"{name} says {unknown[0]!r}, which is not known; known: {', '.join(sorted(known))}")
-    lists = {"ours", "rows"}
+    lists = {"ours", "rows", "taken"}
     given = {k: tuple([v] if isinstance(v, str) else v) if k in lists else v for k, v in item.items()}
     try:
         return kind(**given)

@@ -136,16 +136,32 @@ class Record:
                 before_it = {}
             about, making = of_run(self.project), Making(folder)
             commits = list(dict.fromkeys([*before_it.get("commits", []), about["commit"]]))
-            if any(path.name != of.name for path in folder.iterdir()):
-                about |= {"commit": ", ".join(commits), "resumed": "the seconds are those since the last start"}
-            write_whole(of, json.dumps({"parameters": asked, "commits": commits}))
+            resumed = any(path.name != of.name for path in folder.iterdir())
+            if resumed:
+                about["commit"] = ", ".join(commits)
+            # A start that was killed has not said what it took, and its None stays.
+            earlier = before_it.get("spent") if resumed else [0.0, 0.0]
+            state = {"parameters": asked, "commits": commits}
+            write_whole(of, json.dumps(state))
             before, began, cpu = reference_loop(), time.perf_counter(), sum(os.times()[:4])
-            yield making
+
+            def so_far() -> list[float]:
+                since = time.perf_counter() - began, sum(os.times()[:4]) - cpu
+                return [round(was + more, 1) for was, more in zip(earlier or (0.0, 0.0), since, strict=True)]
+
+            try:
+                yield making
+            finally:
+                if making.frame is None and earlier is not None:
+                    write_whole(of, json.dumps(state | {"spent": so_far()}))
             if making.frame is None:
                 return
+            if earlier is None:
+                about["resumed"] = "the seconds are those since the last start"
+            wall, processor = so_far()
             spent = {
-                "wall seconds": round(time.perf_counter() - began, 1),
-                "processor seconds": round(sum(os.times()[:4]) - cpu, 1),
+                "wall seconds": wall,
+                "processor seconds": processor,
                 "reference loop in seconds": round((before + reference_loop()) / 2, 3),
             }
             self.store(making.frame, {"parameters": asked, **spent, **about})

@@ -49,7 +49,7 @@ class Table:
     def __str__(self) -> str:
         shown = self.frame.copy().astype(object)
         for column, form in self._formats.items():
-            shown[column] = [form.format(value) for value in self.frame[column]]
+            shown[column] = ["" if pd.isna(value) else form.format(value) for value in self.frame[column]]
         return f"{self.caption}\n{shown.to_string(index=not isinstance(self.frame.index, pd.RangeIndex))}"
 
     __repr__ = __str__
