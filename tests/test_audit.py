@@ -30,6 +30,16 @@ def test_slices_of_the_project_s_records_agree(monkeypatch):
     assert [visit.problem for visit in visits if visit.problem] == []
 
 
+def test_records_name_commits_of_this_history():
+    def git(*command):
+        return subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True)
+
+    if git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
+        return  # a copy without the history, or one that is no repository
+    named = {name for record in all_records(ROOT) for name in record.provenance()["commit"].split(", ")}
+    assert [name for name in sorted(named) if git("merge-base", "--is-ancestor", name, "HEAD").returncode] == []
+
+
 def test_the_project_s_records_are_small_enough_to_travel_with_it():
     sizes = {record.name: record.table.stat().st_size for record in all_records(ROOT)}
     assert sizes and sum(sizes.values()) < 20e6, sizes

@@ -139,8 +139,9 @@ def test_search_finds_baoab(visit):
 
 
 @pytest.mark.parametrize(("key", "number"), [("partitioned", "Figure 9"), ("coolmomentum", "Table 2")])
-def test_search_finds_a_figure_of_a_paper_first(visit, key, number):
-    page = visit(f"search.html?q={number.replace(' ', '+')}")
+@pytest.mark.parametrize("said", [str, lambda number: number.replace("Figure", "Fig.")], ids=["in full", "in short"])
+def test_search_finds_a_figure_of_a_paper_first(visit, key, number, said):
+    page = visit(f"search.html?q={said(number).replace(' ', '+')}")
     first = page.locator("#search-results li > a").first
     first.wait_for()
     first.click()

@@ -42,6 +42,8 @@ class Entry:
             return "your run"
         if self.verdict == NOT_RUN:
             return "smaller than the paper's"
+        if self.statement.scale.startswith("the paper gives none"):
+            return "ours, for the paper gives none"
         return "the paper's" if self.statement.scale else "does not depend on scale"
 
 

@@ -36,7 +36,8 @@ class Figures(SphinxDirective):
         id = board.slug(paper.key, figure.number)
         section = nodes.section(ids=[id])
         section += nodes.title("", f"{figure.number} of {board.short(paper)}")
-        section += addnodes.index(entries=[("single", figure.number, id, "main", None)], inline=False)
+        names = dict.fromkeys([figure.number, figure.number.replace("Figure", "Fig.")])  # what readers search for
+        section += addnodes.index(entries=[("single", name, id, "main", None) for name in names], inline=False)
         text, pictures = nodes.container(classes=["about"]), nodes.container(classes=["pictures"])
         text += nodes.paragraph("", figure.shows)
         stems: list[str] = []
