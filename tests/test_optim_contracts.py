@@ -319,3 +319,27 @@ def test_a_scheduler_scales_the_moves_of_monte_carlo():
     step(module, optimizer)
     sigma = next(iter(optimizer.state.values()))["sigma"].item()
     assert sigma == pytest.approx(0.05 / 4)
+
+
+class Tied(nn.Module):
+    """A head that has the weight of the embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.middle, self.head = nn.Embedding(5, 4), nn.Linear(4, 4), nn.Linear(4, 5, bias=False)
+        self.head.weight = self.embedding.weight
+
+
+def test_layers_says_what_it_took_and_finds_a_tied_head():
+    def names(*given):
+        return [group["param_names"] for group in tl.optim.layers(*given)]
+
+    middle = ["middle.weight", "middle.bias"]
+    assert names(Tied()) == names(Tied(), "head") == [middle, ["embedding.weight"]]
+    assert names(Tied(), "middle") == [["embedding.weight"], middle]
+    assert [group["param_names"] for group in tl.optim.AdLaLa(tl.optim.layers(Tied())).param_groups] == names(Tied())
+    for output, found in (("nothing", "none"), ("mid", "none")):
+        with pytest.raises(ValueError, match=f"output='{output}' holds {found} of the parameters"):
+            tl.optim.layers(Tied(), output)
+    with pytest.raises(ValueError, match="holds all of the parameters"):
+        tl.optim.layers(nn.Linear(2, 1))

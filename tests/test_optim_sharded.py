@@ -3,6 +3,7 @@
 import os
 import socket
 
+import pytest
 import torch
 import torch.multiprocessing
 from torch import nn
@@ -34,6 +35,8 @@ def replicated(rank, world, data):
 def parted(rank, world, data):
     """Each process steps some of the parameters, and sends them to the others."""
     module = network(torch.float64)
+    with pytest.raises(ValueError, match="hands on no names"):
+        ZeroRedundancyOptimizer(module.parameters(), tl.optim.Langevin, **GIVEN)
     optimizer = ZeroRedundancyOptimizer(tl.optim.named(module), tl.optim.Langevin, **GIVEN)
     train(nn.parallel.DistributedDataParallel(module), optimizer, STEPS, data)
     assert 0 < sum(len(group["params"]) for group in optimizer.optim.param_groups) < 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import traceback
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -66,6 +67,11 @@ class Contract(torch.optim.Optimizer):
         marks = [getattr(p, "_noise_name", "") for p in group["params"]]
         if marks and all(marks):
             group["param_names"] = marks
+        elif marks and any(frame.f_code.co_name == "_init_local_optimizer" for frame, _ in traceback.walk_stack(None)):
+            raise ValueError(
+                "ZeroRedundancyOptimizer hands on no names, which noise is a function of: let it have "
+                "thermolib.optim.named(module)"
+            )
         self.refuse(self.defaults | group)
         super().add_param_group(group)
         names = [name for group in self.param_groups for name in group.get("param_names", ())]

@@ -13,35 +13,49 @@ from thermolib.optim.contract import named
 __all__ = ["LOL", "AdLaLa", "LangevinInLayers", "layers"]
 
 
-def layers(module: nn.Module) -> list[dict[str, Any]]:
-    """The parameters of a module as two groups, all but its last layer and its last layer.
+def layers(module: nn.Module, output: str | None = None) -> list[dict[str, Any]]:
+    """The parameters of a module as two groups, all but its output layer and its output layer.
 
-    The last layer is the submodule that holds the last parameter; parameters that need no gradient are left out.
+    Parameters that need no gradient are left out. A tied parameter, which several layers hold, belongs to the output
+    if the output layer is one of them.
 
     Parameters
     ----------
     module : whose parameters they are, in the order of ``module.named_parameters()``.
+    output : the name of the output layer, as in ``module.named_modules()``; if not given, the layer that holds the
+        last parameter, tied ones counted wherever they are.
 
     Returns
     -------
-    list : hidden and output, as ``{"params": [...]}`` each, which is what the partitioned optimizers take.
+    list : hidden and output, which is what the partitioned optimizers take, as ``{"params": [...], "param_names":
+        [...]}`` each: the names say which layer was taken.
 
     Raises
     ------
-    ValueError : a module without parameters to train, or one whose last layer holds all of them.
+    ValueError : a module without parameters to train, an output that holds none or all of them.
 
     Source: Leimkuhler, Matthews, Vlaar (2019), section 3.
     """
     named(module)
-    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    if not trained:
+    held = [(name, p) for name, p in module.named_parameters(remove_duplicate=False) if p.requires_grad]
+    if not held:
         raise ValueError(f"module={type(module).__name__} is not allowed: it has no parameters to train")
-    last = trained[-1][0].rpartition(".")[0]
-    output = [p for name, p in trained if name.rpartition(".")[0] == last]
-    hidden = [p for name, p in trained if name.rpartition(".")[0] != last]
-    if not hidden:
-        raise ValueError(f"module={type(module).__name__} has one layer: its parameters do not make two groups")
-    return [{"params": hidden}, {"params": output}]
+    layer = held[-1][0].rpartition(".")[0] if output is None else output
+    within = (
+        (lambda name: name.rpartition(".")[0] == layer)
+        if output is None
+        else (lambda name: name.startswith(f"{layer}."))
+    )
+    last = {p for name, p in held if within(name)}
+    groups: list[dict[str, Any]] = [{"params": [], "param_names": []} for _ in range(2)]
+    for name, p in module.named_parameters():
+        if p.requires_grad:
+            groups[p in last]["params"].append(p)
+            groups[p in last]["param_names"].append(name)
+    if not all(group["params"] for group in groups):
+        found = "all" if last else "none"
+        raise ValueError(f"output={layer!r} holds {found} of the parameters: they do not make two groups")
+    return groups
 
 
 class LangevinInLayers(Dynamics, law=dynamics.LangevinInLayers):
