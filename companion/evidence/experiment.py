@@ -185,8 +185,14 @@ class Experiment:
 
     def recompute_at_random(self, share: float, seed: int) -> Slice:
         """Recompute randomly chosen runs, as :meth:`slice_at_random` says; a choice of none is followed by another."""
+        part = pd.DataFrame()
         for attempt in range(100):
-            if len(part := self._part(self.slice_at_random(share, seed, attempt))):
+            try:
+                part = self._part(self.slice_at_random(share, seed, attempt))
+            except ValueError as error:
+                if str(error) != "No objects to concatenate":  # what pandas says of a choice of none
+                    raise
+            if len(part):
                 break
         return self.compare(part, self.record.frame())
 
