@@ -205,6 +205,19 @@ def test_a_finished_run_is_not_made_again(tmp_path, monkeypatch, replicas, undis
     pd.testing.assert_frame_equal(again.frame, undisturbed.frame, check_exact=True)
 
 
+def outage(at):
+    """An observation that fails once, when it is made for the ``at``-th time, and the list of its calls."""
+    calls = []
+
+    def observe(state):
+        calls.append(None)
+        if len(calls) == at:
+            raise RuntimeError("the power is off")
+        return state.q[:, 0]
+
+    return observe, calls
+
+
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_a_run_of_simulate_resumes_too(replicas, tmp_path):
     def go(folder=None):
@@ -217,14 +230,7 @@ def test_a_run_of_simulate_resumes_too(replicas, tmp_path):
         }
         return tl.simulate(lambda q: q.square().sum(1), BAOAB, torch.ones(replicas, 2), 200, every=100, **kwargs)
 
-    calls = []
-
-    def observed(state):
-        calls.append(None)
-        if len(calls) == 2:
-            raise RuntimeError("the power is off")
-        return state.q[:, 0]
-
+    observed, calls = outage(2)
     with pytest.raises(RuntimeError, match="the power is off"):
         go(tmp_path)
     assert (tmp_path / "run").exists()
@@ -273,13 +279,7 @@ def test_samples_survive(kind, replicas, tmp_path, monkeypatch):
 
     whole = collector()
     train(ensemble, steps=90, collect=whole)
-    calls = []
-
-    def observe(state):
-        calls.append(None)
-        if len(calls) == 5:
-            raise RuntimeError("the power is off")
-        return state.q[:, 0]
+    observe, _ = outage(5)
 
     kwargs = {"steps": 90, "every": 10, "checkpoint": tmp_path / "run", "checkpoint_seconds": 0.0}
     with pytest.raises(RuntimeError, match="the power is off"):

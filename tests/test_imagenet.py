@@ -5,7 +5,6 @@ import math
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from PIL import Image
 from book.tools.chapters import ROOT  # as a side effect, torchvision can be imported
 from companion.recipes import train_imagenet
 from companion.recipes.train_imagenet import Settings
+from tests.processes import free_port
 
 SMALL = {"steps": 5, "batch": 4, "micro": 3, "pixels": 32}
 
@@ -149,9 +149,7 @@ def arguments(data, out):
 
 def in_two_processes(data, out):
     """What the launcher does, without a second start of Python and all that it imports."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
 
     def rank(number):
         here = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}

@@ -2,15 +2,13 @@
 
 import copy
 import math
-import os
-import socket
 
 import pytest
 import torch
-import torch.multiprocessing
 from torch import nn
 
 import thermolib as tl
+from tests.processes import together
 
 X, Y = (t.double() if t.is_floating_point() else t for t in tl.datasets.trigonometric(train=40, test=40).train)
 
@@ -140,24 +138,17 @@ def test_groups_and_a_missing_closure_are_refused():
         build(module).step()
 
 
-def _rank(rank, world, port, norm, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+def _rank(rank, world, norm, folder):
     module = network()
     optimizer = build(module, norm)
     for _ in range(60):
         optimizer.step(loss_of(module, X[rank::world], Y[rank::world]))
     torch.save((vector(module), optimizer.accepted), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_take_the_path_of_one(tmp_path):
     """Each sees half of the data, and decides as one that sees all of it; alone with its half it would not."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (2, port, True, str(tmp_path)), nprocs=2)
+    together(_rank, True, str(tmp_path))
     (first, a), (second, b) = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert torch.equal(first, second) and a == b
     paths = {}

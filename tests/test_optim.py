@@ -1,17 +1,15 @@
 """The integrators as optimizers: one record each, from which the tests are made."""
 
 import copy
-import os
-import socket
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing
 from torch import nn
 
 import thermolib as tl
+from tests.processes import together
 
 
 @dataclass
@@ -311,10 +309,7 @@ def test_a_word_with_two_forces_is_refused():
 PARALLEL = ("Langevin", "AdLaLa")
 
 
-def _rank(rank, world, port, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+def _rank(rank, world, folder):
     for name in PARALLEL:
         module = network()
         parallel = nn.parallel.DistributedDataParallel(module)
@@ -325,15 +320,11 @@ def _rank(rank, world, port, folder):
         del (
             parallel
         )  # before its group: it would end gloo's threads while it holds the lock that they may be waiting for
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_stay_identical(tmp_path):
     """DistributedDataParallel averages the gradients; the noise is not sent, and is the same on both ranks."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (2, port, str(tmp_path)), nprocs=2)
+    together(_rank, str(tmp_path))
     for name in PARALLEL:
         first, second = (torch.load(tmp_path / f"{name}.{rank}.pt", weights_only=True) for rank in (0, 1))
         assert torch.equal(first, second), name

@@ -1,17 +1,14 @@
 """Two processes take the path of one, to rounding: replicated, each with some parameters, each with a shard."""
 
-import os
-import socket
-
 import pytest
 import torch
-import torch.multiprocessing
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
 import thermolib as tl
+from tests.processes import together
 from tests.test_optim import batch, network, train, vector
 
 STEPS = 12
@@ -63,21 +60,14 @@ def sharded(rank, world, data):
 WAYS = (replicated, parted, sharded)
 
 
-def _rank(rank, world, port, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+def _rank(rank, world, folder):
     x, y = batch(torch.float64)
     for way in WAYS:
         torch.save(way(rank, world, (x[rank::world], y[rank::world])), f"{folder}/{way.__name__}.{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_take_the_path_of_one(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (2, port, str(tmp_path)), nprocs=2)
+    together(_rank, str(tmp_path))
     expected = alone(lambda module: tl.optim.Langevin(module.named_parameters(), **GIVEN))
     other = alone(lambda module: tl.optim.Langevin(module.named_parameters(), **GIVEN | {"seed": 6}))
     assert not torch.allclose(expected, other, atol=1e-3)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from companion.runs import batch
+from tests.processes import free_port
 from tests.test_batch import kill, made, project, start, until, write
 
 __all__ = ["project"]
@@ -43,12 +44,6 @@ SlurmdLogFile={folder}/slurmd.log
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def asked(*command):

@@ -136,9 +136,8 @@ def spirals() -> dict[str, Any]:
         shares = [of.loc[look].to_numpy() / 100 for look in looks]
         panels.append(ground(shares, (-2.1, 2.1, -2.1, 2.1), data.train) | {"title": name, "square": True})
         accuracy = runs[runs["method"] == name].pivot(index="step", columns="run", values="accuracy")
-        means = accuracy.mean(axis=1)
-        x, y = means.index[means.index >= looks[0]], means[means.index >= looks[0]]
-        curves.append({"kind": "line", "x": x, "y": y, "colour": COLOURS[name], "label": name})
+        means = accuracy.mean(axis=1).loc[looks[0] :]
+        curves.append({"kind": "line", "x": means.index, "y": means, "colour": COLOURS[name], "label": name})
         dots = {"x": [[look] for look in looks], "y": [[means[look]] for look in looks], "size": 5}
         moving.append({"kind": "points", "colour": COLOURS[name], **dots})
         reached[name] = accuracy

@@ -86,10 +86,8 @@ class Verdicts:
             if one.taken and {entry["from"] for entry in one.taken} <= set(evidence):
                 of = evidence[one.taken[0]["from"]]
                 values = [_values(evidence[entry["from"]].frame, **entry) for entry in one.taken]
-                if one.rule == "number":
-                    self.number(id, *values, of=of)
-                else:
-                    getattr(self, one.rule)(id, *values, of=of, paired=len({e["from"] for e in one.taken}) == 1)
+                pair = {"paired": len({entry["from"] for entry in one.taken}) == 1} if len(values) > 1 else {}
+                getattr(self, one.rule)(id, *values, of=of, **pair)
 
     def curve(self, id: str, ours: Any, statistic: Callable[[Any], float], *, of: Evidence) -> str:
         """Judge a number of the paper that is a statistic of a mean curve; ``ours`` has one curve a run."""

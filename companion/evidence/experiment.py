@@ -37,6 +37,7 @@ import numpy as np
 import pandas as pd
 
 from companion.evidence.records import Record, as_stored, root
+from companion.evidence.tidy import numbers
 
 __all__ = ["Difference", "Evidence", "Experiment", "Slice", "experiment"]
 
@@ -185,14 +186,8 @@ class Experiment:
 
     def recompute_at_random(self, share: float, seed: int) -> Slice:
         """Recompute randomly chosen runs, as :meth:`slice_at_random` says; a choice of none is followed by another."""
-        part = pd.DataFrame()
         for attempt in range(100):
-            try:
-                part = self._part(self.slice_at_random(share, seed, attempt))
-            except ValueError as error:
-                if str(error) != "No objects to concatenate":  # what pandas says of a choice of none
-                    raise
-            if len(part):
+            if len(part := self._part(self.slice_at_random(share, seed, attempt))):
                 break
         return self.compare(part, self.record.frame())
 
@@ -241,7 +236,7 @@ class Experiment:
         changes = dict(self.check)
         for name in self.pick:
             there = parameters[name]
-            items = list(range(there)) if isinstance(there, int) else list(there)
+            items = numbers(there)
             count = max(1, round(share * len(items)))
             chosen = sorted(generator.choice(len(items), count, replace=False).tolist())
             changes[name] = [items[i] for i in chosen]

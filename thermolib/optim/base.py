@@ -133,18 +133,22 @@ class Dynamics(Contract):
             with torch.enable_grad():
                 loss = closure()
         for number, group in enumerate(self.param_groups):
-            rest = resting(group["lr"])
-            law, columns = self._law(number, group, rest)
-            active = self.active(group)
-            row = self._rows.get(number)
-            if active and (row is None or not row.fits(law, active)):
-                row = self._rows[number] = self._row(number, group, law, active)
-            if rest:
-                continue
-            if active and row is not None:
-                row.step(columns, group["seed"], group["made"])
-            group["made"] += 1
+            self.advance(number, group)
         return loss
+
+    def advance(self, number: int, group: dict[str, Any]) -> None:
+        """One step of a group."""
+        rest = resting(group["lr"])
+        law, columns = self._law(number, group, rest)
+        active = self.active(group)
+        row = self._rows.get(number)
+        if active and (row is None or not row.fits(law, active)):
+            row = self._rows[number] = self._row(number, group, law, active)
+        if rest:
+            return
+        if active and row is not None:
+            row.step(columns, group["seed"], group["made"])
+        group["made"] += 1
 
     def _law(self, number: int, group: dict[str, Any], rest: bool) -> tuple[Integrator, Integrator]:
         """The dynamics of a group, and the same with its hyperparameters as columns; made anew when one has changed."""

@@ -14,7 +14,7 @@ from thermolib.dynamics.partitioned import OneForce
 from thermolib.engine import compiled
 from thermolib.optim.draws import Draws, Key, start
 
-__all__ = ["FEW", "WIDE", "Row", "local", "wide"]
+__all__ = ["FEW", "WIDE", "Row", "local", "wide", "widened"]
 
 #: Optimizers of fewer numbers are not compiled: that takes seconds, and an eager step of theirs a millisecond.
 FEW = 1 << 16
@@ -32,6 +32,11 @@ def wide(parameters: list[Tensor]) -> torch.dtype:
     """The type in which parameters are stepped: a narrow one would round small steps away."""
     double = any(p.dtype in (torch.float64, torch.complex128) for p in parameters)
     return torch.float64 if double else torch.float32
+
+
+def widened(parameter: Tensor, kept: Tensor) -> Tensor:
+    """A narrow parameter in the type of its wide copy: that copy wherever it rounds to what the parameter is now."""
+    return torch.where(kept.to(parameter.dtype) == parameter, kept, parameter.to(kept.dtype))
 
 
 def _placed(value: Tensor, like: Any) -> Tensor:
@@ -140,10 +145,10 @@ class Row:
         )
 
     def _load(self) -> None:
-        """Read the parameters. Of a narrow one the wide copy stays wherever it rounds to it."""
+        """Read the parameters."""
         for held, view in zip(self._held, self._views, strict=True):
             if held.dtype not in WIDE:
-                view.copy_(torch.where(view.to(held.dtype) == held, view, held.to(view.dtype)))
+                view.copy_(widened(held, view))
         here = [i for i, held in enumerate(self._held) if held.dtype in WIDE]
         if here:
             torch._foreach_copy_([self._views[i] for i in here], [self._held[i] for i in here])

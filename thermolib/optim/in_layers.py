@@ -41,11 +41,11 @@ def layers(module: nn.Module, output: str | None = None) -> list[dict[str, Any]]
     if not held:
         raise ValueError(f"module={type(module).__name__} is not allowed: it has no parameters to train")
     layer = held[-1][0].rpartition(".")[0] if output is None else output
-    within = (
-        (lambda name: name.rpartition(".")[0] == layer)
-        if output is None
-        else (lambda name: name.startswith(f"{layer}."))
-    )
+
+    def within(name: str) -> bool:
+        owner = name.rpartition(".")[0]
+        return owner == layer or (output is not None and owner.startswith(f"{layer}."))
+
     last = {p for name, p in held if within(name)}
     groups: list[dict[str, Any]] = [{"params": [], "param_names": []} for _ in range(2)]
     for name, p in module.named_parameters():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from thermolib import dynamics
 from thermolib.dynamics.momentum import cooled
 from thermolib.optim.base import Dynamics
 from thermolib.optim.contract import resting
-from thermolib.optim.flat import WIDE, local
+from thermolib.optim.flat import WIDE, local, widened
 
 __all__ = ["CoolMomentum"]
 
@@ -32,37 +31,27 @@ class CoolMomentum(Dynamics, law=dynamics.CoolMomentum):
         rho0, share = (torch.tensor(x, dtype=torch.float64) for x in (group["rho0"], group["made"] / group["steps"]))
         return float(cooled(rho0, share, group["cooling"]))
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step, as those of all optimizers here."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            held, wide, moves, gradients = [], [], [], []
-            for p in self.active(group):
-                parameter, state = local(p.detach()), self.state[p]
-                q = parameter
-                if parameter.dtype not in WIDE:
-                    kept = state.get("master", parameter.float())
-                    q = torch.where(kept.to(parameter.dtype) == parameter, kept, parameter.float())
-                    state["master"] = q
-                state.setdefault("displacement", torch.zeros_like(q))
-                held.append(parameter)
-                wide.append(q)
-                moves.append(state["displacement"])
-                gradients.append(local(p.grad).to(q.dtype))  # type: ignore[arg-type]
-            if resting(group["lr"]):
-                continue
-            rho = self.momentum(group)
-            group["made"] += 1
-            if not held:
-                continue
-            torch._foreach_mul_(moves, rho)
-            torch._foreach_add_(moves, gradients, alpha=-group["lr"] * (1 + rho) / 2)
-            torch._foreach_add_(wide, moves)
-            for parameter, q in zip(held, wide, strict=True):
-                if parameter is not q:
-                    parameter.copy_(q)
-        return loss
+    def advance(self, number: int, group: dict[str, Any]) -> None:
+        held, wide, moves, gradients = [], [], [], []
+        for p in self.active(group):
+            parameter, state = local(p.detach()), self.state[p]
+            q = parameter
+            if parameter.dtype not in WIDE:
+                q = state["master"] = widened(parameter, state.get("master", parameter.float()))
+            state.setdefault("displacement", torch.zeros_like(q))
+            held.append(parameter)
+            wide.append(q)
+            moves.append(state["displacement"])
+            gradients.append(local(p.grad).to(q.dtype))  # type: ignore[arg-type]
+        if resting(group["lr"]):
+            return
+        rho = self.momentum(group)
+        group["made"] += 1
+        if not held:
+            return
+        torch._foreach_mul_(moves, rho)
+        torch._foreach_add_(moves, gradients, alpha=-group["lr"] * (1 + rho) / 2)
+        torch._foreach_add_(wide, moves)
+        for parameter, q in zip(held, wide, strict=True):
+            if parameter is not q:
+                parameter.copy_(q)
