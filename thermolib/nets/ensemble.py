@@ -69,7 +69,7 @@ class Ensemble:
             replicas = range(checks.integer("replicas", replicas, 1))
         if not len(replicas):
             raise ValueError("replicas=[] is not allowed: there must be at least one")
-        self.replicas = torch.tensor(list(replicas), dtype=torch.int64, device=self.device)
+        self.replicas = torch.tensor(list(replicas), dtype=torch.int64)
         self.module = copy.deepcopy(module).to(self.device, dtype)
         _refuse(self.module)
         named = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
