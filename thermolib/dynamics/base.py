@@ -15,7 +15,9 @@ from thermolib.ground.words import Piece, Word
 
 __all__ = ["Integrator", "Positions", "Potential", "Splitting", "State", "Thermostatted", "nothing"]
 
-Value = float | Tensor
+#: A hyperparameter: a number, a tensor of one value per replica, or a schedule, a function of the step, counted from 0,
+#: that returns one of these.
+Value = Any
 
 
 class Potential(Protocol):
@@ -50,7 +52,9 @@ class State(NamedTuple):
 class Integrator:
     """A dynamics: hyperparameters, a state that they act on, and one step.
 
-    Every hyperparameter is a number, or a tensor of one value per replica.
+    Every hyperparameter is a number, or a tensor of one value per replica; or in a run a schedule, a function of the
+    step that returns one of these. It is asked where the force is taken: the n-th step, counted from 0, goes from there
+    to where the next force is taken.
     """
 
     #: Fields that are not hyperparameters: they decide which operations run, not with which numbers.
@@ -92,6 +96,14 @@ class Integrator:
         names = [f.name for f in dataclasses.fields(self)]
         return {name: getattr(self, name) for name in names if name not in self.structure}
 
+    def scheduled(self, step: int) -> dict[str, Value]:
+        """What the schedules among the hyperparameters say at a step. ValueError for a negative number, or for none."""
+        found = {name: value(step) for name, value in self.hyperparameters.items() if callable(value)}
+        for name, value in found.items():
+            if not (isinstance(value, float) and 0 <= value < torch.inf):
+                checks.at_least(f"{name} at step {step}", value)
+        return found
+
     def with_values(self, values: dict[str, Any]) -> Any:
         """A copy with other values, unchecked: for values that are already columns ``[R, 1]``."""
         copy = object.__new__(type(self))
@@ -109,6 +121,8 @@ class Integrator:
             if isinstance(value, Tensor) and value.ndim == 2 and value.dtype == q.dtype and value.device == q.device:
                 values[name] = value
                 continue
+            if callable(value):
+                raise ValueError(f"{name} is a schedule, which only a run can ask: a step alone needs a number")
             tensor = torch.as_tensor(value, dtype=q.dtype, device=q.device).reshape(-1, 1)
             checks.length(name, tensor, q.shape[0])
             values[name] = tensor

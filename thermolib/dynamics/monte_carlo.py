@@ -167,6 +167,8 @@ class AdaptiveMonteCarlo(Integrator):
 
     def __post_init__(self) -> None:
         checks.above("step_size", self.step_size)
+        if callable(self.step_size):
+            raise ValueError("step_size is a schedule: here it must be a number, from which moves find their own size")
         checks.above("mean_rate", self.mean_rate, -float("inf"))
         checks.at_least("patience", self.patience, 1, infinite=True)
         checks.at_least("temperature", self.temperature)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from thermolib.engine.chunks import Chunk, Job
+from thermolib.engine.chunks import Chunk
+from thermolib.engine.job import Job
 
 __all__ = ["Final", "History"]
 
@@ -78,9 +79,10 @@ def table(job: Job, records: dict[int, list], final: Final) -> pd.DataFrame:
         "step": np.repeat(steps, job.replicas),
         "replica": np.tile(job.key.replica[:, 0].cpu().numpy(), len(steps)),
     }
-    for name, values in job.columns.items():
+    said = [job.columns | job.scheduled(step) for step in steps]
+    for name in job.columns:
         # by way of text: 0.1 in float32 is 0.1 in the table, not 0.10000000149
-        columns[name] = np.tile(array(values[:, 0]).astype(str).astype(float), len(steps))
+        columns[name] = np.concatenate([array(now[name][:, 0]) for now in said]).astype(str).astype(float)
     for name in job.observe:
         rows = [torch.cat([records[n][i][1][name] for n in sorted(records)]) for i in range(len(steps))]
         columns[name] = array(torch.cat(rows))

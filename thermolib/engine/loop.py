@@ -15,9 +15,10 @@ from torch.utils import _pytree as pytree
 
 from thermolib.dynamics.base import Integrator
 from thermolib.engine.checkpoint import Checkpoint
-from thermolib.engine.chunks import Chunk, Job, run_chunk
+from thermolib.engine.chunks import Chunk, run_chunk
 from thermolib.engine.compiled import compile_step, possible
 from thermolib.engine.history import Final, History, join, table
+from thermolib.engine.job import Job
 from thermolib.engine.replay import trace_step
 from thermolib.engine.workers import Bar, run_all
 from thermolib.ground import checks, noise
@@ -47,10 +48,9 @@ def run(
         raise ValueError(f"compile={compile!r} is not allowed: it must be True, False, 'auto' or 'trace'")
     first, diverged = _begin(job, start)
     job.structure = pytree.tree_structure(first)
-    columns = job.integrator.columns(first.q).hyperparameters
-    for name, value in columns.items():
-        checks.length(name, value, job.replicas)
-    job.columns = {name: value.expand(job.replicas, 1).contiguous() for name, value in columns.items()}
+    job.dtype = first.q.dtype
+    values = job.integrator.hyperparameters | job.integrator.scheduled(job.begin)
+    job.columns = {name: job.column(name, value) for name, value in values.items()}
     if job.collect is not None:
         job.collect.begin({name: column[:, 0].cpu() for name, column in job.columns.items()})
 
@@ -165,6 +165,8 @@ def _description(job: Job, first: Any) -> dict[str, Any]:
         "data": job.source.constants,
         "period": job.source.period,
     }
+    if schedules := [_named(value) for value in job.integrator.hyperparameters.values() if callable(value)]:
+        description["schedules"] = schedules
     if job.collect is not None:
         collector = job.collect.collector
         settings = {name: value for name, value in vars(collector).items() if not name.startswith("_")}
@@ -179,7 +181,10 @@ def _inside(function: Any) -> list[Any]:
     if code is None:
         return []
     held = [cell.cell_contents for cell in function.__closure__ or ()]
-    return [code.co_code.hex(), *(value for value in (*code.co_consts, *held) if isinstance(value, int | float | str))]
+    return [
+        code.co_code.hex(),
+        *(value for value in (*code.co_consts, *held) if isinstance(value, int | float | str | Tensor)),
+    ]
 
 
 def _named(function: Any) -> list[Any]:

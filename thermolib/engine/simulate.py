@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from thermolib.dynamics.base import Integrator
-from thermolib.engine.chunks import Job, Source
 from thermolib.engine.history import History
+from thermolib.engine.job import Job, Source
 from thermolib.engine.loop import positions, run
 from thermolib.ground import checks, noise
 

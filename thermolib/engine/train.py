@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from thermolib.data import Data, Splits
 from thermolib.dynamics.base import Integrator
-from thermolib.engine.chunks import Job, Source
 from thermolib.engine.history import History
+from thermolib.engine.job import Job, Source
 from thermolib.engine.loop import positions, run
 from thermolib.ground import checks, noise
 from thermolib.nets.ensemble import Batch, Ensemble, Loss, Prior
@@ -81,7 +81,8 @@ def train(
     Parameters
     ----------
     ensemble : the networks; its seed is the seed of the run.
-    integrator : any of :mod:`thermolib.dynamics`.
+    integrator : any of :mod:`thermolib.dynamics`; its hyperparameters are numbers, tensors of one value per replica, or
+        functions of the step (:mod:`thermolib.schedules`).
     data : a training and a test set, or a training set alone: a :class:`thermolib.datasets.Split` or Splits, another
         pair of inputs and targets, or a ``TensorDataset``, ``Dataset`` or ``DataLoader`` of such pairs. Inputs are one
         tensor, or a tuple or dictionary of them, which are the arguments of the module.

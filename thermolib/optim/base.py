@@ -21,8 +21,8 @@ __all__ = ["Dynamics", "of"]
 
 Law = Integrator | Callable[..., Integrator]
 
-#: Arguments of dynamics that training fills in, or that no ``state_dict`` could hold.
-_HIDDEN = ("sizes", "columns_of", "schedule")
+#: Arguments of dynamics that training fills in.
+_HIDDEN = ("sizes", "columns_of")
 
 
 def _arguments(law: Law) -> dict[str, Any]:

@@ -63,6 +63,11 @@ class Contract(torch.optim.Optimizer):
                     f"a group of parameters has the entry {name!r}, which is unknown: allowed are "
                     f"params, lr, {', '.join(sorted(known - set(self.entries)))}"
                 )
+        if scheduled := [name for name, value in (self.defaults | group).items() if callable(value)]:
+            raise ValueError(
+                f"{scheduled[0]} is a schedule, which the state of an optimizer cannot hold: let one of "
+                "torch.optim.lr_scheduler change lr, and set other entries of the group between steps"
+            )
         group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         marks = [getattr(p, "_noise_name", "") for p in group["params"]]
         if marks and all(marks):
