@@ -120,6 +120,16 @@ def test_each_replica_has_its_own_and_the_table_shows_them():
     torch.testing.assert_close(alone.final.q[0], history.final.q[2])
 
 
+@each
+def test_the_step_size_has_two_names(name):
+    make = LAWS[name](0.1, 0.0)
+    kind = {"LangevinInLayers": tl.LangevinInLayers, "LOL": tl.LOL, "AdLaLa": tl.AdLaLa}.get(name, type(make))
+    more = {"steps": STEPS} if kind is tl.CoolMomentum else {}
+    assert kind(lr=0.1, **more) == kind(step_size=0.1, **more)
+    with pytest.raises(ValueError, match="two names for the step size"):
+        kind(lr=0.1, step_size=0.1)
+
+
 def test_the_shapes_of_schedules():
     cosine, waves = tl.schedules.cosine(2.0, 10, 1.0), tl.schedules.cyclical(2.0, 10, 1.0)
     assert [cosine(n) for n in (0, 5, 10, 11)] == pytest.approx([2, 1.5, 1, 1])

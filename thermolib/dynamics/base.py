@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +15,17 @@ from thermolib.ground import checks
 from thermolib.ground.noise import Key
 from thermolib.ground.words import Piece, Word
 
-__all__ = ["Integrator", "Positions", "Potential", "Splitting", "State", "Thermostatted", "nothing"]
+__all__ = [
+    "Integrator",
+    "Positions",
+    "Potential",
+    "Splitting",
+    "State",
+    "Thermostatted",
+    "nothing",
+    "renamed",
+    "two_names",
+]
 
 #: A hyperparameter: a number, a tensor of one value per replica, or a schedule, a function of the step, counted from 0,
 #: that returns one of these.
@@ -127,6 +139,31 @@ class Integrator:
             checks.length(name, tensor, q.shape[0])
             values[name] = tensor
         return self.with_values(values)
+
+
+Made = TypeVar("Made", bound=Callable)
+
+
+def two_names(made: Made) -> Made:
+    """Let what makes a dynamics, a class or a function, take its step size as ``step_size`` and as ``lr``."""
+    call: Any = vars(made)["__init__"] if isinstance(made, type) else made
+    own = "lr" if "lr" in inspect.signature(call).parameters else "step_size"
+
+    @functools.wraps(call)
+    def named(*args: Any, **given: Any) -> Any:
+        return call(*args, **renamed(given, own))
+
+    if not isinstance(made, type):
+        return named  # type: ignore[return-value]
+    made.__init__ = named  # type: ignore[misc]
+    return made
+
+
+def renamed(given: dict[str, Any], own: str) -> dict[str, Any]:
+    """With the step size under one name. Raises ValueError where it has two."""
+    if "lr" in given and "step_size" in given:
+        raise ValueError("lr and step_size are two names for the step size: give one of them")
+    return {own if name in ("lr", "step_size") else name: value for name, value in given.items()}
 
 
 def nothing(value: Value) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Integrator, Potential, Value
+from thermolib.dynamics.base import Integrator, Potential, Value, two_names
 from thermolib.ground import checks
 from thermolib.ground.noise import Key
 
@@ -47,6 +47,7 @@ class AdaptiveMonteCarloState(NamedTuple):
     signal: Tensor
 
 
+@two_names
 @dataclass(frozen=True)
 class Metropolis(Integrator):
     r"""The Metropolis algorithm: all parameters are moved at random at once, and the move is kept or undone.
@@ -106,6 +107,7 @@ class Metropolis(Integrator):
         )
 
 
+@two_names
 @dataclass(frozen=True)
 class AdaptiveMonteCarlo(Integrator):
     r"""aMC: Metropolis moves whose mean and size follow what was accepted, and whose size may differ between layers.

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Potential, Thermostatted, Value
+from thermolib.dynamics.base import Potential, Thermostatted, Value, two_names
 from thermolib.ground import checks, noise
 from thermolib.ground.noise import Key
 
@@ -62,6 +62,7 @@ def maxwell(q: Tensor, temperature: Value, seed: int = 0) -> Tensor:
     return spread * noise.key(seed, q.shape[0], device=q.device).normal(noise.INIT - 1, q.shape[1], q.dtype)
 
 
+@two_names
 @dataclass(frozen=True)
 class NoseHooverChain(Thermostatted):
     r"""Dynamics at constant temperature by a chain of thermostats, each of which controls the one before it.

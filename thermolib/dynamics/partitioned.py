@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from thermolib.dynamics.base import Integrator, Potential, Value
+from thermolib.dynamics.base import Integrator, Potential, Value, two_names
 from thermolib.ground import checks
 from thermolib.ground.noise import Key
 
@@ -38,6 +38,7 @@ class PartitionedState(NamedTuple):
     parts: dict[str, dict[str, Tensor]]
 
 
+@two_names
 @dataclass(frozen=True)
 class Partitioned(Integrator):
     r"""Several dynamics side by side, one for each group of parameters.

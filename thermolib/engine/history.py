@@ -23,11 +23,15 @@ class Final:
 
     ``state`` is the integrator's, in the middle of its word, at the point where it asks for the next force; ``step``
     counts the steps made; ``diverged`` holds for each replica the step at which it became non-finite, or -1.
+
+    ``mode`` is how the steps ran, as ``compile`` says it. A run that goes on from here runs in the same way unless told
+    otherwise, since rounding would be another; where the mode is None, it chooses anew.
     """
 
     state: Any
     step: int
     diverged: Tensor
+    mode: bool | str | None = None
 
     @property
     def q(self) -> Tensor:
@@ -60,11 +64,11 @@ class History:
         return self.frame[self.frame["step"] == self.frame["step"].max()]
 
 
-def join(job: Job, chunks: dict[int, Chunk]) -> Final:
+def join(job: Job, chunks: dict[int, Chunk], mode: bool | str) -> Final:
     """The chunks as one state again, without the copies that filled up the last one."""
     parts = [chunks[number] for number in sorted(chunks)]
     state = pytree.tree_map(lambda *rows: torch.cat(rows)[: job.replicas], *(part.state for part in parts))
-    return Final(state, job.end, torch.cat([part.diverged for part in parts])[: job.replicas])
+    return Final(state, job.end, torch.cat([part.diverged for part in parts])[: job.replicas], mode)
 
 
 def array(values: Tensor) -> np.ndarray:

@@ -98,9 +98,9 @@ def train(
         :math:`L - \frac1N\ln\pi`, with :math:`-\ln\pi = \frac\lambda2|\theta|^2`, and where L is the mean of
         :math:`-\ln p(y|x, \theta)` over the N training points, the temperature :math:`1/N` samples the posterior.
     start : positions ``[R, P]``, a state, or the ``final`` of an earlier run; the ensemble's ``q`` if not given.
-    compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
-        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes; in long
-        runs with the noise compiled.
+    compile : True, False, or "auto": as the run did that ``start`` is the ``final`` of, else where it is possible and
+        the run is long enough to repay it; or "trace": the operations of a step are recorded and replayed, for deep
+        networks, whose compilation takes minutes; in long runs with the noise compiled.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
     workers : processes side by side, as many as torch has threads if not given.
     progress : show a bar on terminals and in notebooks.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from thermolib.dynamics.base import renamed
 from thermolib.ground import noise
 
 __all__ = ["Contract", "Params", "named", "resting"]
@@ -42,20 +43,13 @@ class Contract(torch.optim.Optimizer):
         """The seed that was given, or one that no other optimizer has: the first of each process have the same."""
         return next(_seeds) if given is None else int(noise.key(given, 1).seed)
 
-    @staticmethod
-    def renamed(given: dict[str, Any]) -> dict[str, Any]:
-        """With the step size under the name that schedulers look for."""
-        if "lr" in given and "step_size" in given:
-            raise ValueError("lr and step_size are two names for the step size: give one of them")
-        return {"lr" if name == "step_size" else name: value for name, value in given.items()}
-
     def known(self) -> set[str]:
         """What a group may have beside :attr:`entries`."""
         return set(self.defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in PyTorch; a name that is no hyperparameter, and a name that two parameters have, are refused."""
-        group = self.renamed(param_group)
+        group = renamed(param_group, "lr")
         known = self.known()
         for name in group:
             if name not in known and name not in self.entries:
