@@ -175,6 +175,7 @@ class Dynamics(Contract):
             group["seed"],
             lambda law, q, key: self.begin(law, q, key, group),
             sum(p.numel() for group in self.param_groups for p in group["params"]) >= flat.FEW,
+            self.parted or any(hasattr(p, "to_local") for p in active),
         )
 
     def _names(self, number: int) -> list[str]:

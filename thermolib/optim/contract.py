@@ -35,6 +35,8 @@ def named(module: nn.Module) -> list[nn.Parameter]:
 class Contract(torch.optim.Optimizer):
     """What PyTorch's users may rely on: ``lr``, entries of groups that are known, states in full precision."""
 
+    #: Whether this process steps some of the parameters, and others the rest.
+    parted = False
     #: Entries of a group that are no hyperparameters.
     entries: ClassVar[tuple[str, ...]] = ("params", "param_names", "lr", "initial_lr", "seed", "made")
 
@@ -64,9 +66,10 @@ class Contract(torch.optim.Optimizer):
             )
         group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         marks = [getattr(p, "_noise_name", "") for p in group["params"]]
+        self.parted = any(frame.f_code.co_name == "_init_local_optimizer" for frame, _ in traceback.walk_stack(None))
         if marks and all(marks):
             group["param_names"] = marks
-        elif marks and any(frame.f_code.co_name == "_init_local_optimizer" for frame, _ in traceback.walk_stack(None)):
+        elif marks and self.parted:
             raise ValueError(
                 "ZeroRedundancyOptimizer hands on no names, which noise is a function of: let it have "
                 "thermolib.optim.named(module)"
