@@ -31,12 +31,12 @@ class Row:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """The table at the end of a chapter."""
+    """The table at the end of a chapter, folded under the number of statements by verdict."""
     rows = list(rows)
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Statement", "Paper", "Here", "Verdict"))
     body = "".join(_html(row) for row in rows)
-    said = f"<caption>{html.escape(counted(rows))}</caption>"
-    return f'<table class="claims verdicts">{said}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    shown = f'<table class="claims verdicts"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<details class="verdicts"><summary>{html.escape(counted(rows))}</summary>{shown}</details>'
 
 
 def counted(rows: Iterable[Row]) -> str:
