@@ -53,7 +53,7 @@ def stepper(monkeypatch, law, data=DATA, module="perceptron", **given):
 def advance(made, chunk):
     """The first steps, and the end of a word."""
     state = made.advance(chunk, 3).state
-    seen = made.integrator.leave(state, made.potential(3), made.key(3))
+    seen = made.law(3).leave(state, made.potential(3), made.key(3))
     assert {leaf.device for leaf in pytree.tree_leaves((state, seen))} == {META}
     return seen
 
