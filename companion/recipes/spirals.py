@@ -13,7 +13,7 @@ __all__ = ["by_radius", "half", "spirals_of"]
 
 
 def spirals_of(draws: Sequence[int], seed: int, turns: int = 4, copies: int = 1, **given: Any) -> tl.datasets.Data:
-    """Spirals of these draws, stacked, the whole list ``copies`` times; ``given`` is what ``tl.datasets.spirals`` takes."""
+    """Spirals of these draws, stacked, the whole list ``copies`` times; ``given`` as ``tl.datasets.spirals`` takes."""
     drawn = [tl.datasets.spirals(turns, seed=seed + draw, **given) for draw in draws]
     return tl.datasets.stacked(drawn * copies, 1)
 
