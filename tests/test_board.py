@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from book.tools import board, chapters, recorded
-from companion.claims import CONTRADICTED, NOT_RESOLVED, REPRODUCED, chapter, former
+from companion.claims import CONTRADICTED, NOT_RESOLVED, REPRODUCED, chapter, former, judged
 from companion.claims.statements import PAPERS, load, parse
 from companion.runs.shown import claimed
 
@@ -44,7 +44,7 @@ def notebook(path, *outputs):
 def shown(**ours):
     """The output of a ported chapter, with a verdict for each id."""
     about = {"paper": "partitioned", "says": "", "where": "", "printed": ""}
-    rows = [chapter.Row(id=id, ours="1.02 ± 0.01 (9 runs)", verdict=v, **about) for id, v in ours.items()]
+    rows = [judged.Row(id=id, ours="1.02 ± 0.01 (9 runs)", verdict=v, **about) for id, v in ours.items()]
     return {"output_type": "display_data", "data": {}, "metadata": {chapter.KEY: [asdict(row) for row in rows]}}
 
 
@@ -178,8 +178,17 @@ def test_values_of_a_statement_are_taken_from_where_its_file_says():
     assert list(chapter._values(frame, **of, method="A", step=1)) == [0, 0]
     assert list(chapter._values(frame, **of, method="A", step=9)) == [0.1, 0.4], "a run that ended sooner"
     assert list(chapter._values(frame, **of, method=["A", "B"], by="max")) == [0.3, 0.4]
+    assert list(chapter._values(frame, **of, method="A", by="mean", step="all")) == [0.05, 0.2]
+    above = of | {"column": "accuracy > 0.15"}
+    assert list(chapter._values(frame, **above, by="all", method=["A", "B"])) == [False, True]
+    assert list(chapter._values(frame, **above, per=["method"])) == [False, True, True, True], "run 0 of A, of B, run 1"
     with pytest.raises(ValueError, match="takes several values of a run"):
         chapter._values(frame, **of, method=["A", "B"])
+    with pytest.raises(ValueError, match="others fold under a number"):
+        parse(
+            "partitioned",
+            PAPER.replace("scale: s, chapter: one}", "scale: s, chapter: one, others: {a: {step: 1}}}", 1),
+        )
     one = "chapter: one, taken: [{from: spirals, column: accuracy}, {from: spirals, column: loss}]}"
     with pytest.raises(ValueError, match="value: taken has 2 entries, which the rule 'number' cannot use"):
         parse("partitioned", PAPER.replace("scale: s, chapter: one}", f"scale: s, {one}", 1))

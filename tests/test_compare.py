@@ -159,9 +159,9 @@ found
 ```
 
 ```{code-cell} ipython3
-from companion.claims import chapter
+from companion.claims import chapter, judged
 
-row = chapter.Row("a", "partitioned", "It is 0.82", "Fig. 1", "0.82", ours="0.820 ± 0.003", verdict="reproduced")
+row = judged.Row("a", "partitioned", "It is 0.82", "Fig. 1", "0.82", ours="0.820 ± 0.003", verdict="reproduced")
 
 
 class Shown(chapter.Verdicts):

@@ -1,5 +1,6 @@
 """Compilation: where it happens, how often, and what happens where it cannot."""
 
+import dataclasses
 import logging
 import math
 import os
@@ -163,3 +164,17 @@ def test_where_compiled_steps_are_kept(tmp_path, monkeypatch):
     assert private.stat().st_mode & 0o777 == 0o700 and private.parent == Path(tempfile.gettempdir())
     assert private != Path(cache_dir_utils.default_cache_dir())
     private.rmdir()
+
+
+def test_a_run_goes_on_as_it_began(uncompiled, monkeypatch):
+    """Eager and compiled steps agree to rounding: what is continued is the whole run, whatever its legs' lengths."""
+    monkeypatch.setattr(loop, "SHORT", 20)
+    first = train(runs(3), steps=15, compile="auto")
+    second = train(runs(3), steps=25, compile="auto", start=first.final)
+    assert not first.compiled and not second.compiled
+    assert torch.equal(second.final.q, train(runs(3), steps=40, compile=False).final.q)
+    long = train(runs(3), steps=20, compile="auto")
+    assert long.compiled and train(runs(3), steps=1, compile="auto", start=long.final).compiled
+    assert train(runs(3), steps=25, compile=True, start=first.final).compiled, "unless it is told otherwise"
+    anew = dataclasses.replace(first.final, mode=None)
+    assert train(runs(3), steps=25, compile="auto", start=anew).compiled

@@ -265,17 +265,6 @@ def test_the_temperature_climbs_its_stairs():
     assert found == pytest.approx([0, 0, 0.02, 0.04, 0.04, 0.05, 0.05])
 
 
-def test_a_schedule_of_ones_own_is_the_stairs():
-    start = CHAIN.init(torch.ones(2, D), torch.ones(2, D))
-    stairs = tl.NoseHooverChain(0.01, 0.05, 3, increment=0.02, stair=10)
-    own = tl.NoseHooverChain(
-        0.01, 0.05, 3, schedule=lambda step, target: torch.minimum(torch.floor(step / 10) * 0.02, target)
-    )
-    a, b, constant = (whole(c, start) for c in (stairs, own, tl.NoseHooverChain(0.01, 0.05, 3)))
-    torch.testing.assert_close(a.q, b.q, rtol=1e-6, atol=1e-7)
-    assert (a.q - constant.q).abs().max() > 1e-4
-
-
 def test_at_temperature_zero_the_chain_only_takes_energy_away():
     chain = tl.NoseHooverChain(0.01, 0.0, 2, 1.0)
     start = chain.init(torch.ones(3, D, dtype=torch.float64))

@@ -162,6 +162,26 @@ def test_the_last_layer_is_the_output_where_nothing_is_named():
     assert law.columns_of == {"hidden": (slice(0, 6),), "output": (slice(6, 9),)}
 
 
+def test_a_tied_head_is_the_output():
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.body = torch.nn.Embedding(5, 3), torch.nn.Linear(3, 3)
+            self.head = torch.nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.body(self.embed(x))))
+
+    ensemble = tl.Ensemble(Tied(), 2, device="cpu")
+    bound = tl.LOL(0.1).bind(ensemble.sizes)
+    assert bound.columns_of == {"output": (slice(0, 15),), "hidden": (slice(15, 27),)}
+    data = tl.datasets.Split(torch.arange(5), torch.arange(5).roll(1))
+    law = tl.LangevinInLayers(step_size=1e-3, friction=(1.0, 1e9), temperature=0.0)
+    end = tl.train(ensemble, law, data, loss=torch.nn.functional.cross_entropy, steps=200, progress=False).final
+    assert end.state.p[:, :15].abs().max() < 1e-2 * end.state.p[:, 15:].abs().max(), "the tied weight is the heavy one"
+
+
 def test_one_value_per_replica_in_every_part(mlp):
     """Two temperatures in one call are the two runs with one temperature each."""
     ensemble, data = mlp

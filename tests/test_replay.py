@@ -65,11 +65,10 @@ def test_every_network_is_taken_apart_and_put_together(name, law, monkeypatch, u
     a_long_run_compiles_all_but_the_network(name, law, monkeypatch)
 
 
-@pytest.mark.parametrize("points", [19, 20], ids=["odd", "even"])
 @pytest.mark.parametrize("hidden", [2, 3, 4, 5])
-def test_a_recorded_step_gives_what_the_step_gives(hidden, points):
-    """Products share two places and the norms of two layers are one product: nothing may be read too late."""
-    x = torch.linspace(-1, 1, 2 * points, dtype=torch.float64).reshape(points, 2).sin()
+def test_a_recorded_step_gives_what_the_step_gives(hidden):
+    """What overwrites what only it reads: nothing may be read too late."""
+    x = torch.linspace(-1, 1, 40, dtype=torch.float64).reshape(20, 2).sin()
     ensemble = tl.Ensemble(tl.models.mlp((2, *[3] * hidden, 1)), 3, device="cpu", dtype=torch.float64)
     potential = Batch(ensemble, tl.losses.mse, x, x.sum(1, keepdim=True))
 
@@ -83,32 +82,4 @@ def test_a_recorded_step_gives_what_the_step_gives(hidden, points):
         replay = trace_step(made, [ensemble.q])
         for q in (ensemble.q, 3 * ensemble.q):
             torch.testing.assert_close(replay(q), made(q))
-        paired = made is look and points % 2 == 0
-        assert ("diagonal" in replay.code) == paired, "halves of a row have the same length"
-
-
-def test_products_that_are_divided_share_no_norms():
-    """Halves of a product are views of its place, and their norms not those of the whole."""
-
-    class Gated(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layers = torch.nn.ModuleList([torch.nn.Linear(2, 4, bias=False) for _ in range(3)])
-
-        def forward(self, x):
-            for layer in self.layers:
-                u, v = layer(x).chunk(2, -1)
-                x = torch.tanh(u) * torch.sigmoid(v)
-            return x.sum(-1, keepdim=True)
-
-    x = torch.linspace(-1, 1, 40, dtype=torch.float64).reshape(20, 2).sin()
-    ensemble = tl.Ensemble(Gated(), 3, device="cpu", dtype=torch.float64)
-    potential = Batch(ensemble, tl.losses.mse, x, x.sum(1, keepdim=True))
-
-    def look(q):
-        return potential.loss_and_signals(q)
-
-    replay = trace_step(look, [ensemble.q])
-    for q in (ensemble.q, 3 * ensemble.q):
-        torch.testing.assert_close(replay(q), look(q))
-    assert "new_empty((2, 3, " in replay.code, "its products do take turns"
+        assert "tanh_" in replay.code and "tanh(" not in replay.code

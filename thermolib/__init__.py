@@ -21,7 +21,7 @@ from thermolib.dynamics import (
 from thermolib.engine.history import Final, History
 from thermolib.engine.simulate import simulate
 from thermolib.engine.train import train
-from thermolib.ground import noise
+from thermolib.ground import noise, schedules
 from thermolib.ground.words import Word
 from thermolib.nets import init, losses, models
 from thermolib.nets.ensemble import Ensemble
@@ -58,6 +58,7 @@ __all__ = [
     "noise",
     "observe",
     "optim",
+    "schedules",
     "simulate",
     "train",
 ]

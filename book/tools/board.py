@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from companion.claims import CONTRADICTED, NOT_RESOLVED, NOT_RUN, REPRODUCED, chapter
+from companion.claims import CONTRADICTED, NOT_RESOLVED, NOT_RUN, REPRODUCED, chapter, judged
 from companion.claims.statements import PAPERS, Beyond, Figure, Paper, Statement, load
 from companion.runs.shown import claimed, outputs
 
@@ -24,7 +24,7 @@ class Entry:
 
     paper: str
     statement: Statement
-    row: chapter.Row | None
+    row: judged.Row | None
     place: str  # of the statement: a chapter's page and an anchor in it, or nothing
 
     @property
@@ -168,7 +168,7 @@ def line(entry: Entry, board: Board, root: str, columns: Iterable[str] = COLUMNS
     texts["Here"] = html.escape(row.ours) if row else ""
     before = {"smaller than the paper's": "smaller than ", "your run": "your run; the paper's is "}.get(entry.scale, "")
     texts["Scale"] = html.escape(before + one.scale) if one.scale else ""
-    texts["Verdict"] = chapter.badge(entry.verdict, bool(row and row.yours)) + (chapter.folded(row) if row else "")
+    texts["Verdict"] = judged.badge(entry.verdict, bool(row and row.yours)) + (judged.folded(row) if row else "")
     cells = "".join(f'<td data-label="{name}">{texts[name]}</td>' for name in columns)
     about = {"paper": paper.key, "figures": "|".join(figures) or ELSEWHERE, "verdict": entry.verdict}
     data = "".join(f' data-{k}="{html.escape(v)}"' for k, v in {**about, "scale": entry.scale}.items())

@@ -82,9 +82,12 @@ def _record(record: Record, check: dict[str, Any]) -> list[str]:
 
 
 def _within_reach(record: Record, check: dict[str, Any]) -> float:
-    """The share of a record's rows that a slice can have, whatever its runs: those up to the slice's last step."""
-    frame, last = record.frame(), [np.max(value) for name, value in check.items() if name.endswith("steps")]
-    return float((frame["step"] <= max(last)).mean()) if last and "step" in frame else 1.0
+    """The share of a record's rows that a slice can have, whatever its runs: those up to its last step or epoch."""
+    frame = record.frame()
+    for time in ("step", "epoch"):
+        if time in frame and (last := [np.max(value) for name, value in check.items() if name.endswith(f"{time}s")]):
+            return float((frame[time] <= max(last)).mean())
+    return 1.0
 
 
 def _said(parameters: dict[str, Any]) -> str:

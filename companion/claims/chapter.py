@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from companion.claims import comparisons, numbers, verdict
+from companion.claims.judged import Row, counted, table
 from companion.claims.statements import Statement, statements
 from companion.claims.verdict import NOT_RUN, Verdict
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from companion.evidence import Evidence
 
-__all__ = ["Row", "Verdicts", "badge", "folded", "printed", "read", "table"]
+__all__ = ["Verdicts", "printed", "read"]
 
 #: The key of the metadata of a cell's output under which the rows lie.
 KEY = "companion"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One statement with its verdict, as the book reads it from the output of a chapter."""
-
-    id: str
-    paper: str
-    says: str
-    where: str
-    printed: str
-    ours: str
-    verdict: str
-    detail: str = ""
-    scale: str = ""
-    command: str = ""
-    cost: str = ""
-    figure: str = ""
-    yours: bool = False
-    variants: list[dict[str, str]] = field(default_factory=list)
 
 
 class Verdicts:
@@ -80,14 +59,28 @@ class Verdicts:
     def taken(self, **evidence: Evidence) -> None:
         """Judge every statement whose file says where its values lie; ``evidence`` has the records by experiment.
 
-        Runs of one record are paired, for they share data and seeds.
+        Values of the same runs of one record are paired, for those share data and seeds. ``others`` of the file are
+        folded under their statement.
         """
         for id, (_, one) in self._listed.items():
             if one.taken and {entry["from"] for entry in one.taken} <= set(evidence):
-                of = evidence[one.taken[0]["from"]]
-                values = [_values(evidence[entry["from"]].frame, **entry) for entry in one.taken]
-                pair = {"paired": len({entry["from"] for entry in one.taken}) == 1} if len(values) > 1 else {}
-                getattr(self, one.rule)(id, *values, of=of, **pair)
+                of, values = evidence[one.taken[0]["from"]], self._taken(one, {}, evidence)
+                if one.rule == "share":
+                    self.share(id, values[0].sum(), values[0].size, of=of)
+                else:
+                    same = (
+                        len({entry["from"] for entry in one.taken}) == 1 and len({tuple(v.index) for v in values}) == 1
+                    )
+                    pair = {"paired": same} if len(values) > 1 else {}
+                    getattr(self, one.rule)(id, *[v.to_numpy() for v in values], of=of, **pair)
+                for setting, changed in one.others.items():
+                    (other,) = self._taken(one, changed, evidence)
+                    self.variant(id, setting, other.to_numpy())
+
+    @staticmethod
+    def _taken(one: Statement, changed: Mapping[str, Any], evidence: Mapping[str, Evidence]) -> list[pd.Series]:
+        entries = [entry | dict(changed) for entry in one.taken]
+        return [_values(evidence[entry["from"]].frame, **entry) for entry in entries]
 
     def curve(self, id: str, ours: Any, statistic: Callable[[Any], float], *, of: Evidence) -> str:
         """Judge a number of the paper that is a statistic of a mean curve; ``ours`` has one curve a run."""
@@ -194,7 +187,7 @@ class Verdicts:
         return data, {KEY: [asdict(row) for row in rows]}
 
     def __str__(self) -> str:
-        lines = []
+        lines = [counted(self.rows)]
         for row in self.rows:
             said = [row.ours, row.detail, f"run it: {row.command} ({row.cost})" if row.cost else row.command]
             lines.append(f"[{'your run: ' * row.yours}{row.verdict}] {row.says} ({row.where}: {row.printed or 'said'})")
@@ -205,17 +198,22 @@ class Verdicts:
     __repr__ = __str__
 
 
-def _values(frame: pd.DataFrame, column: str, by: str = "", step: Any = "last", **where: Any) -> np.ndarray:
-    """One value a run: of a look, of what ``where`` says; where that lists several, the extreme of them in each run."""
+def _values(
+    frame: pd.DataFrame, column: str, by: str = "", step: Any = "last", per: Iterable[str] = (), **where: Any
+) -> pd.Series:
+    """One value a run: of a step, of what ``where`` says; where that lists several, what ``by`` makes of them."""
     last = frame["step"].max()
-    where["step"] = last if step == "last" else min(step, last)  # runs that end sooner are looked at then
+    if step != "all":
+        where["step"] = last if step == "last" else min(step, last)  # runs that end sooner are judged at their end
     del where["from"]
     for name, value in where.items():
         frame = frame[frame[name].isin(value if isinstance(value, list) else [value])]
-    runs = frame.groupby("run")[column]
+    if column not in frame:
+        frame = frame.assign(**{column: lambda rows: rows.eval(column)})
+    runs = frame.groupby(["run", *per])[column]
     if not by and (runs.size() > 1).any():
         raise ValueError(f"{column}: {where} takes several values of a run, and does not say which")
-    return (runs.agg(by) if by else runs.first()).to_numpy()
+    return runs.agg(by or "first")
 
 
 def printed(chapter: str) -> dict[str, float]:
@@ -238,41 +236,3 @@ def read(outputs: Iterable[Mapping[str, Any]]) -> list[Row] | None:
     """The rows that the outputs of cells show; None where none shows any."""
     found = [output["metadata"][KEY] for output in outputs if KEY in output.get("metadata", {})]
     return [Row(**row) for rows in found for row in rows] if found else None
-
-
-def table(rows: Iterable[Row]) -> str:
-    """The table at the end of a chapter."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Statement", "Paper", "Here", "Verdict"))
-    body = "".join(_html(row) for row in rows)
-    return f'<table class="claims verdicts"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def badge(found: str, yours: bool = False) -> str:
-    """A verdict as the book shows it."""
-    kind = "-".join(found.split()[: 2 if found.startswith("not") else 1])
-    words = html.escape(f"your run: {found}" if yours else found)
-    return f'<span class="verdict {kind}">{words}</span>'
-
-
-def folded(row: Row) -> str:
-    """Why the verdict is what it is, and other settings, folded; open where it says how to run what was not."""
-    notes = f"<p>{html.escape(row.detail)}</p>" if row.detail else ""
-    if row.command:
-        cost = f" ({html.escape(row.cost)})" if row.cost else ""
-        notes += f"<p>run it: <code>{html.escape(row.command)}</code>{cost}</p>"
-    lines = "".join(
-        f"<li>{html.escape(' '.join((v['setting'] + ':', v['ours'], v['verdict'])))}</li>" for v in row.variants
-    )
-    notes += f"<p>other settings:</p><ul>{lines}</ul>" if lines else ""
-    shown = " open" if row.command else ""
-    return f"<details{shown}><summary>why</summary>{notes}</details>" if notes else ""
-
-
-def _html(row: Row) -> str:
-    text = {name: html.escape(value) for name, value in asdict(row).items() if isinstance(value, str)}
-    place = text["where"] + (f', <a href="#{text["figure"]}">our figure</a>' if row.figure else "")
-    return (
-        f'<tr id="claim-{text["id"]}"><td data-label="Statement">{text["says"]} <small>{place}</small></td>'
-        f'<td data-label="Paper">{text["printed"]}</td><td data-label="Here">{text["ours"]}</td>'
-        f'<td data-label="Verdict">{badge(row.verdict, row.yours)}{folded(row)}</td></tr>'
-    )

@@ -230,14 +230,18 @@ class Experiment:
         return ", ".join(f"{key} = {table[key].iloc[row]}" for key in self.keys)
 
     def slice_at_random(self, share: float, seed: int, attempt: int = 0) -> dict[str, Any]:
-        """The changes that make a slice of randomly chosen runs, of a share of them, at least one of each ``pick``."""
+        """The changes that make a slice of randomly chosen runs, of a share of them, at least one of each ``pick``.
+
+        Where the chapter's own slice takes n of them, at least n: products of one row are rounded otherwise than those
+        of several, and hot networks amplify that within steps.
+        """
         generator = np.random.default_rng([seed, attempt, zlib.crc32(self.name.encode())])
         parameters = self.record.provenance()["parameters"]
         changes = dict(self.check)
         for name in self.pick:
             there = parameters[name]
-            items = numbers(there)
-            count = max(1, round(share * len(items)))
+            items, own = numbers(there), self.check.get(name, 1)
+            count = max(own if isinstance(own, int) else 1, round(share * len(items)))
             chosen = sorted(generator.choice(len(items), count, replace=False).tolist())
             changes[name] = [items[i] for i in chosen]
         return changes

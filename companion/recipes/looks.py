@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,4 +49,4 @@ def train_to(
             history = tl.train(ensemble, law, data, steps=look - at, start=start, **how)
             bar.update(look - at)
             yield look, history
-            at, start = look, history.final
+            at, start = look, dataclasses.replace(history.final, mode=None)  # later legs repay compiling

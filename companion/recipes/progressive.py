@@ -81,7 +81,7 @@ def train_progressively(
         for points in now_at.unique().tolist():
             rows = torch.nonzero(now_at == points)[:, 0].to(ensemble.device)
             some = copy.copy(ensemble)
-            some.replicas, some.q = ensemble.replicas[rows], ensemble.q[rows]
+            some.replicas, some.q = ensemble.replicas[rows.cpu()], ensemble.q[rows]
             mine = law.with_values({name: value[rows] for name, value in columns.items()})
             history = train(
                 some,

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Splitting, Thermostatted, Value, nothing
+from thermolib.dynamics.base import Splitting, Thermostatted, Value, nothing, two_names
 from thermolib.ground import checks
 
 __all__ = ["AdaptiveLangevin", "AdaptiveState"]
@@ -23,6 +23,7 @@ class AdaptiveState(NamedTuple):
     xi: Tensor
 
 
+@two_names
 @dataclass(frozen=True)
 class AdaptiveLangevin(Thermostatted, Splitting):
     r"""Adaptive Langevin dynamics, integrated by a splitting word.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from thermolib.dynamics.adaptive_langevin import AdaptiveLangevin
-from thermolib.dynamics.base import Value
+from thermolib.dynamics.base import Value, two_names
 from thermolib.dynamics.langevin import Langevin
 from thermolib.dynamics.partitioned import Pair, Partitioned, pair
 
 __all__ = ["AdLaLa"]
 
 
+@two_names
 def AdLaLa(
     step_size: Value = 0.15,
     temperature: Pair = (1e-4, 1e-4),

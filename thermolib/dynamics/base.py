@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,9 +15,21 @@ from thermolib.ground import checks
 from thermolib.ground.noise import Key
 from thermolib.ground.words import Piece, Word
 
-__all__ = ["Integrator", "Positions", "Potential", "Splitting", "State", "Thermostatted", "nothing"]
+__all__ = [
+    "Integrator",
+    "Positions",
+    "Potential",
+    "Splitting",
+    "State",
+    "Thermostatted",
+    "nothing",
+    "renamed",
+    "two_names",
+]
 
-Value = float | Tensor
+#: A hyperparameter: a number, a tensor of one value per replica, or a schedule, a function of the step, counted from 0,
+#: that returns one of these.
+Value = Any
 
 
 class Potential(Protocol):
@@ -50,7 +64,9 @@ class State(NamedTuple):
 class Integrator:
     """A dynamics: hyperparameters, a state that they act on, and one step.
 
-    Every hyperparameter is a number, or a tensor of one value per replica.
+    Every hyperparameter is a number, or a tensor of one value per replica; or in a run a schedule, a function of the
+    step that returns one of these. It is asked where the force is taken: the n-th step, counted from 0, goes from there
+    to where the next force is taken.
     """
 
     #: Fields that are not hyperparameters: they decide which operations run, not with which numbers.
@@ -92,6 +108,14 @@ class Integrator:
         names = [f.name for f in dataclasses.fields(self)]
         return {name: getattr(self, name) for name in names if name not in self.structure}
 
+    def scheduled(self, step: int) -> dict[str, Value]:
+        """What the schedules among the hyperparameters say at a step. ValueError for a negative number, or for none."""
+        found = {name: value(step) for name, value in self.hyperparameters.items() if callable(value)}
+        for name, value in found.items():
+            if not (isinstance(value, float) and 0 <= value < torch.inf):
+                checks.at_least(f"{name} at step {step}", value)
+        return found
+
     def with_values(self, values: dict[str, Any]) -> Any:
         """A copy with other values, unchecked: for values that are already columns ``[R, 1]``."""
         copy = object.__new__(type(self))
@@ -109,10 +133,37 @@ class Integrator:
             if isinstance(value, Tensor) and value.ndim == 2 and value.dtype == q.dtype and value.device == q.device:
                 values[name] = value
                 continue
+            if callable(value):
+                raise ValueError(f"{name} is a schedule, which only a run can ask: a step alone needs a number")
             tensor = torch.as_tensor(value, dtype=q.dtype, device=q.device).reshape(-1, 1)
             checks.length(name, tensor, q.shape[0])
             values[name] = tensor
         return self.with_values(values)
+
+
+Made = TypeVar("Made", bound=Callable)
+
+
+def two_names(made: Made) -> Made:
+    """Let what makes a dynamics, a class or a function, take its step size as ``step_size`` and as ``lr``."""
+    call: Any = vars(made)["__init__"] if isinstance(made, type) else made
+    own = "lr" if "lr" in inspect.signature(call).parameters else "step_size"
+
+    @functools.wraps(call)
+    def named(*args: Any, **given: Any) -> Any:
+        return call(*args, **renamed(given, own))
+
+    if not isinstance(made, type):
+        return named  # type: ignore[return-value]
+    made.__init__ = named  # type: ignore[misc]
+    return made
+
+
+def renamed(given: dict[str, Any], own: str) -> dict[str, Any]:
+    """With the step size under one name. Raises ValueError where it has two."""
+    if "lr" in given and "step_size" in given:
+        raise ValueError("lr and step_size are two names for the step size: give one of them")
+    return {own if name in ("lr", "step_size") else name: value for name, value in given.items()}
 
 
 def nothing(value: Value) -> bool:

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Integrator, Positions, Potential, Value
+from thermolib.dynamics.base import Integrator, Positions, Potential, Value, two_names
 from thermolib.ground import checks
 from thermolib.ground.noise import Key
 
@@ -20,6 +20,7 @@ def _clipped(vector: Tensor, clip: float | None) -> Tensor:
     return vector if clip is None else vector * (clip / vector.norm(dim=1, keepdim=True)).clamp(max=1)
 
 
+@two_names
 @dataclass(frozen=True)
 class SGD(Integrator):
     r"""Stochastic gradient descent, :math:`\theta \leftarrow \theta + h\,G(\theta)`.
@@ -68,6 +69,7 @@ class AdamState(NamedTuple):
     steps: Tensor
 
 
+@two_names
 @dataclass(frozen=True)
 class Adam(Integrator):
     r"""Adam.

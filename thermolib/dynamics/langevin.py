@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Integrator, Positions, Potential, Splitting, State, Value, nothing
+from thermolib.dynamics.base import Integrator, Positions, Potential, Splitting, State, Value, nothing, two_names
 from thermolib.ground import checks
 from thermolib.ground.noise import Key
 
 __all__ = ["SGLD", "Langevin"]
 
 
+@two_names
 @dataclass(frozen=True)
 class Langevin(Splitting):
     r"""Underdamped Langevin dynamics, integrated by a splitting word.
@@ -83,6 +84,7 @@ class Langevin(Splitting):
         return state._replace(p=kept * state.p + spread * draw())
 
 
+@two_names
 @dataclass(frozen=True)
 class SGLD(Integrator):
     r"""Stochastic gradient Langevin dynamics: the Euler-Maruyama step of overdamped Langevin dynamics.

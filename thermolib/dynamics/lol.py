@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-from thermolib.dynamics.base import Value
+from thermolib.dynamics.base import Value, two_names
 from thermolib.dynamics.langevin import Langevin
 from thermolib.dynamics.partitioned import Pair, Partitioned, pair
 
 __all__ = ["LOL", "LangevinInLayers"]
 
 
+@two_names
 def LangevinInLayers(
     step_size: Value = 0.1,
     friction: Pair = (1.0, 1.0),
@@ -56,6 +57,7 @@ def LangevinInLayers(
     return Partitioned(parts, step_size)
 
 
+@two_names
 def LOL(
     step_size: Value = 0.1,
     friction: Value = 0.01,

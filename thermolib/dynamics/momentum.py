@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Integrator, Potential, State, Value
+from thermolib.dynamics.base import Integrator, Potential, State, Value, two_names
 from thermolib.ground import checks
 from thermolib.ground.noise import Key
 
@@ -41,6 +41,7 @@ def cooled(rho0: Tensor, share: Tensor, cooling: str) -> Tensor:
     return (ratio - 1) / (ratio + 1)
 
 
+@two_names
 @dataclass(frozen=True)
 class Momentum(Integrator):
     r"""Stochastic gradient descent with momentum.
@@ -86,6 +87,7 @@ class Momentum(Integrator):
         return State(state.q + p, p)
 
 
+@two_names
 @dataclass(frozen=True)
 class CoolMomentum(Integrator):
     r"""Momentum whose coefficient falls from :math:`\rho_0` to zero: simulated annealing of Langevin dynamics.

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Integrator, Potential, Value
+from thermolib.dynamics.base import Integrator, Potential, Value, two_names
 from thermolib.ground import checks
 from thermolib.ground.noise import Key
 
@@ -47,6 +47,7 @@ class AdaptiveMonteCarloState(NamedTuple):
     signal: Tensor
 
 
+@two_names
 @dataclass(frozen=True)
 class Metropolis(Integrator):
     r"""The Metropolis algorithm: all parameters are moved at random at once, and the move is kept or undone.
@@ -106,6 +107,7 @@ class Metropolis(Integrator):
         )
 
 
+@two_names
 @dataclass(frozen=True)
 class AdaptiveMonteCarlo(Integrator):
     r"""aMC: Metropolis moves whose mean and size follow what was accepted, and whose size may differ between layers.
@@ -167,6 +169,8 @@ class AdaptiveMonteCarlo(Integrator):
 
     def __post_init__(self) -> None:
         checks.above("step_size", self.step_size)
+        if callable(self.step_size):
+            raise ValueError("step_size is a schedule: here it must be a number, from which moves find their own size")
         checks.above("mean_rate", self.mean_rate, -float("inf"))
         checks.at_least("patience", self.patience, 1, infinite=True)
         checks.at_least("temperature", self.temperature)

@@ -10,13 +10,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Potential, Thermostatted, Value
+from thermolib.dynamics.base import Potential, Thermostatted, Value, two_names
 from thermolib.ground import checks, noise
 from thermolib.ground.noise import Key
 
 __all__ = ["SUZUKI_YOSHIDA", "ChainState", "NoseHooverChain", "maxwell"]
-
-Schedule = Callable[[Tensor, Tensor], Tensor]
 
 
 def _suzuki(substeps: int, order: int) -> tuple[float, ...]:
@@ -64,6 +62,7 @@ def maxwell(q: Tensor, temperature: Value, seed: int = 0) -> Tensor:
     return spread * noise.key(seed, q.shape[0], device=q.device).normal(noise.INIT - 1, q.shape[1], q.dtype)
 
 
+@two_names
 @dataclass(frozen=True)
 class NoseHooverChain(Thermostatted):
     r"""Dynamics at constant temperature by a chain of thermostats, each of which controls the one before it.
@@ -115,8 +114,6 @@ class NoseHooverChain(Thermostatted):
         switch the thermostat off.
     increment, stair : the temperature begins at 0 and rises by ``increment`` after every ``stair`` steps until it is
         ``temperature``. An infinite increment, the default, is a constant temperature.
-    schedule : instead, any function of the step ``[]`` and ``temperature`` ``[R, 1]`` that returns the temperature
-        ``[R, 1]``, in tensor operations.
     thermostats : "group" for one chain over all parameters, "tensor" for one per parameter tensor of the module.
     substeps : 0 for the steps above; 1, 3, 5 or 7 for velocity Verlet between two half steps of the chain's own flow,
         each composed of that many pieces with the weights of Suzuki and Yoshida.
@@ -133,7 +130,7 @@ class NoseHooverChain(Thermostatted):
     the flow of the chain: Martyna, Tuckerman, Tobias, Klein (1996).
     """
 
-    structure: ClassVar[tuple[str, ...]] = ("chain_length", "thermostats", "substeps", "schedule", "sizes")
+    structure: ClassVar[tuple[str, ...]] = ("chain_length", "thermostats", "substeps", "sizes")
 
     step_size: Value = 0.002
     temperature: Value = 0.0
@@ -141,7 +138,6 @@ class NoseHooverChain(Thermostatted):
     masses: Value | tuple[Value, ...] = 1.0
     increment: Value = math.inf
     stair: Value = 1.0
-    schedule: Schedule | None = None
     thermostats: str = "group"
     substeps: int = 0
     #: Sizes of the parameter tensors, which training fills in where there is a chain for each.
@@ -223,8 +219,6 @@ class NoseHooverChain(Thermostatted):
     def _temperature(self, key: Key) -> Tensor:
         """Of a step, counted from 0. A run is in the middle of step n - 1 when its counter is n."""
         target, step = torch.as_tensor(self.temperature), key.step.clamp(min=0)
-        if self.schedule is not None:
-            return self.schedule(step, target)
         stairs = torch.floor(step.to(target.dtype) / self.stair)
         return torch.where(stairs * self.increment < target, stairs * self.increment, target)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, NamedTuple
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from thermolib.dynamics.base import Integrator, Potential, Value
+from thermolib.dynamics.base import Integrator, Potential, Value, two_names
 from thermolib.ground import checks
 from thermolib.ground.noise import Key
 
@@ -38,6 +38,7 @@ class PartitionedState(NamedTuple):
     parts: dict[str, dict[str, Tensor]]
 
 
+@two_names
 @dataclass(frozen=True)
 class Partitioned(Integrator):
     r"""Several dynamics side by side, one for each group of parameters.
@@ -59,7 +60,7 @@ class Partitioned(Integrator):
     ----------
     parts : group to dynamics. A group is a parameter's name, the name of a layer that holds it, or a pattern with
         ``*``; the first that matches takes the parameter. If the groups are just ``hidden`` and ``output`` and the
-        module has no such layers, ``output`` is its last layer and ``hidden`` the rest.
+        module has no such layers, ``output`` is its last layer, tied weights of it too, and ``hidden`` the rest.
     step_size : a number, or a tensor of one value per replica; it replaces the step sizes of the parts.
     columns_of : group to slices of the P parameters. Training fills it in from the names; needed on a bare potential.
 
@@ -89,7 +90,7 @@ class Partitioned(Integrator):
                 raise ValueError(f"parts[{name!r}] is a {type(part).__name__}: it must be a dynamics of its own")
 
     def bind(self, sizes: Mapping[str, int]) -> Partitioned:
-        group_of = assign(tuple(self.parts), tuple(sizes))
+        group_of = assign(tuple(self.parts), tuple(sizes), getattr(sizes, "output", ()))
         columns: dict[str, list[slice]] = {group: [] for group in self.parts}
         start = 0
         for name, size in sizes.items():
@@ -198,15 +199,16 @@ class OneForce:
         raise ValueError(f"{self._who} asks for the loss, and there is only a force")
 
 
-def assign(groups: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
-    """Which group takes which parameter."""
+def assign(groups: tuple[str, ...], names: tuple[str, ...], output: Collection[str] = ()) -> dict[str, str]:
+    """Which group takes which parameter; ``output`` are those of the last layer, where that is known."""
 
     def takes(group: str, name: str) -> bool:
         return name == group or name.startswith(f"{group}.") or ("*" in group and fnmatchcase(name, group))
 
     if set(groups) == {"hidden", "output"} and not any(takes(group, name) for group in groups for name in names):
         last = names[-1].rpartition(".")[0]
-        return {name: "output" if name.rpartition(".")[0] == last else "hidden" for name in names}
+        output = output or [name for name in names if name.rpartition(".")[0] == last]
+        return {name: "output" if name in output else "hidden" for name in names}
     found = {name: next((g for g in groups if takes(g, name)), None) for name in names}
     left = [name for name, group in found.items() if group is None]
     if left:

@@ -7,8 +7,8 @@ depend on how many others there are.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,107 +16,14 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from thermolib.dynamics.base import Integrator, Potential
-from thermolib.ground import checks, noise
+from thermolib.engine.job import Job
+from thermolib.ground import noise
 
-__all__ = ["Chunk", "Job", "Message", "Source", "run_chunk"]
+__all__ = ["Chunk", "Message", "run_chunk"]
 
 #: What a chunk tells while it runs: ("steps", n), ("record", (step, values)), ("sample", (step, values, lost)),
 #: ("snapshot", Chunk), ("end", Chunk).
 Message = tuple[str, Any]
-
-
-@dataclass
-class Source:
-    """Where the potential of a step comes from: ``make(step, order, *constants)``.
-
-    ``order`` is the order of the data points in the current epoch, ``[R, rows]``, if there are minibatches
-    (``period`` of them an epoch), and None otherwise.
-    """
-
-    make: Callable[..., Potential]
-    constants: tuple[Tensor, ...] = ()
-    rows: int = 0
-    period: int = 0
-    own: int = 0  # so many of the constants, the first, have a row for each replica
-
-    def of(self, rows: Tensor) -> list[Tensor]:
-        """The constants of some replicas."""
-        return [constant[rows] for constant in self.constants[: self.own]] + list(self.constants[self.own :])
-
-
-@dataclass
-class Job:
-    """A run: what all its chunks share."""
-
-    integrator: Integrator
-    source: Source
-    key: noise.Key
-    steps: int
-    every: int
-    observe: dict[str, Callable[[Any], Tensor]]
-    chunk: int
-    begin: int = 0
-    what: str = ""  # the network and the loss, in words
-    snapshot_seconds: float | None = None
-    collect: Any = None  # with ``after``, ``every`` and ``read(q, rows)``
-    structure: Any = None  # of the state
-    columns: dict[str, Tensor] = field(default_factory=dict)  # hyperparameters, [replicas, 1] each
-    compiled: Callable | None = None
-    traced: Callable | None = None
-
-    def __post_init__(self) -> None:
-        checks.integer("steps", self.steps, 0)
-        checks.integer("every", self.every, 1)
-
-    @property
-    def replicas(self) -> int:
-        return len(self.key.replica)
-
-    @property
-    def chunks(self) -> int:
-        return -(-self.replicas // self.chunk)
-
-    @property
-    def end(self) -> int:
-        return self.begin + self.steps
-
-    def next_sample(self, step: int) -> int:
-        """The first step behind this one at which the collector wants a sample."""
-        if self.collect is None:
-            return self.end + 1
-        first = self.begin + self.collect.after
-        return max(step, first) + self.collect.every - max(step - first, 0) % self.collect.every
-
-    def kept(self, number: int) -> int:
-        """How many replicas of a chunk count: the last chunk is filled up."""
-        return min(self.chunk, self.replicas - number * self.chunk)
-
-    def rows(self, number: int) -> Tensor:
-        """The replicas of a chunk; the last chunk is filled up with copies of the last replica."""
-        first = number * self.chunk
-        return torch.arange(first, first + self.chunk, device=self.key.replica.device).clamp(max=self.replicas - 1)
-
-    def inputs(self, number: int) -> list[Tensor]:
-        """What a chunk's steps take besides state, step and order."""
-        rows = self.rows(number)
-        columns = [column[rows] for column in self.columns.values()]
-        return [*columns, self.key.seed, self.key.replica[rows], *self.source.of(rows)]
-
-    def flat_step(self) -> Callable[..., list[Tensor]]:
-        """One step as a function of tensors: state, step, order if there are minibatches, then ``inputs``."""
-        leaves, names, minibatches = self.structure.num_leaves, list(self.columns), self.source.period > 0
-
-        def step(*flat: Tensor) -> list[Tensor]:
-            left = iter(flat)
-            state = pytree.tree_unflatten([next(left) for _ in range(leaves)], self.structure)
-            counter = next(left)
-            order = next(left) if minibatches else None
-            integrator = self.integrator.with_values({name: next(left) for name in names})
-            key = noise.Key(next(left), next(left), counter)
-            state = integrator.step(state, self.source.make(counter, order, *left), key)
-            return [*pytree.tree_leaves(state), counter + 1]
-
-        return step
 
 
 @dataclass
@@ -173,10 +80,21 @@ class _Stepper:
         self.kept = job.kept(number)
         self.constants = job.source.of(self.rows)
         self.observations = {n: o.of(self.rows) if hasattr(o, "of") else o for n, o in job.observe.items()}
-        names = list(job.columns)
-        self.integrator = job.integrator.with_values(dict(zip(names, self.inputs, strict=False)))
+        self.scheduled = bool(job.integrator.scheduled(0))
         self.run = job.compiled or job.traced or job.flat_step()
         self._orders: dict[int, Tensor] = {}
+
+    def at(self, step: int) -> list[Tensor]:
+        """The inputs of a step: what is scheduled changes from one to the next."""
+        if self.scheduled:
+            names = list(self.job.columns)
+            for name, column in self.job.scheduled(step).items():
+                self.inputs[names.index(name)] = column[self.rows]
+        return self.inputs
+
+    def law(self, step: int) -> Integrator:
+        """The integrator with its hyperparameters as columns."""
+        return self.job.integrator.with_values(dict(zip(self.job.columns, self.at(step), strict=False)))
 
     def key(self, step: int) -> noise.Key:
         key = self.job.key
@@ -203,18 +121,18 @@ class _Stepper:
     def begin(self, chunk: Chunk) -> Chunk:
         """The state before the first step of this call."""
         with torch.no_grad():
-            state = self.integrator.begin(chunk.state, self.potential(chunk.step))
+            state = self.law(chunk.step).begin(chunk.state, self.potential(chunk.step))
         return Chunk(state, chunk.step, chunk.diverged, chunk.held)
 
     def advance(self, chunk: Chunk, until: int) -> Chunk:
         """Plain steps, without a look at what comes out."""
         step, state = chunk.step, chunk.state
         if step == 0 and until > 0:
-            state = self.integrator.enter(state, self.potential(0), self.key(0))
+            state = self.law(0).enter(state, self.potential(0), self.key(0))
             step = 1
         leaves, counter = pytree.tree_leaves(state), torch.full_like(self.job.key.step, step)
         for now in range(step, until):
-            *leaves, counter = self.run(*leaves, counter, *self.order(now), *self.inputs)
+            *leaves, counter = self.run(*leaves, counter, *self.order(now), *self.at(now))
         return Chunk(pytree.tree_unflatten(leaves, self.job.structure), until, chunk.diverged, chunk.held)
 
     def freeze(self, before: Chunk, after: Chunk) -> Chunk:
@@ -249,7 +167,7 @@ class _Stepper:
         with torch.no_grad():
             if chunk.step > 0:
                 step = chunk.step
-                state = self.integrator.leave(state, self.potential(step), self.key(step))
+                state = self.law(step).leave(state, self.potential(step), self.key(step))
             values = {}
             for name, observation in self.observations.items():
                 value = torch.as_tensor(observation(state))

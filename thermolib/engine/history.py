@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from thermolib.engine.chunks import Chunk, Job
+from thermolib.engine.chunks import Chunk
+from thermolib.engine.job import Job
 
 __all__ = ["Final", "History"]
 
@@ -22,11 +23,15 @@ class Final:
 
     ``state`` is the integrator's, in the middle of its word, at the point where it asks for the next force; ``step``
     counts the steps made; ``diverged`` holds for each replica the step at which it became non-finite, or -1.
+
+    ``mode`` is how the steps ran, as ``compile`` says it. A run that goes on from here runs in the same way unless told
+    otherwise, since rounding would be another; where the mode is None, it chooses anew.
     """
 
     state: Any
     step: int
     diverged: Tensor
+    mode: bool | str | None = None
 
     @property
     def q(self) -> Tensor:
@@ -59,11 +64,11 @@ class History:
         return self.frame[self.frame["step"] == self.frame["step"].max()]
 
 
-def join(job: Job, chunks: dict[int, Chunk]) -> Final:
+def join(job: Job, chunks: dict[int, Chunk], mode: bool | str) -> Final:
     """The chunks as one state again, without the copies that filled up the last one."""
     parts = [chunks[number] for number in sorted(chunks)]
     state = pytree.tree_map(lambda *rows: torch.cat(rows)[: job.replicas], *(part.state for part in parts))
-    return Final(state, job.end, torch.cat([part.diverged for part in parts])[: job.replicas])
+    return Final(state, job.end, torch.cat([part.diverged for part in parts])[: job.replicas], mode)
 
 
 def array(values: Tensor) -> np.ndarray:
@@ -78,9 +83,10 @@ def table(job: Job, records: dict[int, list], final: Final) -> pd.DataFrame:
         "step": np.repeat(steps, job.replicas),
         "replica": np.tile(job.key.replica[:, 0].cpu().numpy(), len(steps)),
     }
-    for name, values in job.columns.items():
+    said = [job.columns | job.scheduled(step) for step in steps]
+    for name in job.columns:
         # by way of text: 0.1 in float32 is 0.1 in the table, not 0.10000000149
-        columns[name] = np.tile(array(values[:, 0]).astype(str).astype(float), len(steps))
+        columns[name] = np.concatenate([array(now[name][:, 0]) for now in said]).astype(str).astype(float)
     for name in job.observe:
         rows = [torch.cat([records[n][i][1][name] for n in sorted(records)]) for i in range(len(steps))]
         columns[name] = array(torch.cat(rows))

@@ -15,9 +15,10 @@ from torch.utils import _pytree as pytree
 
 from thermolib.dynamics.base import Integrator
 from thermolib.engine.checkpoint import Checkpoint
-from thermolib.engine.chunks import Chunk, Job, run_chunk
+from thermolib.engine.chunks import Chunk, run_chunk
 from thermolib.engine.compiled import compile_step, possible
 from thermolib.engine.history import Final, History, join, table
+from thermolib.engine.job import Job
 from thermolib.engine.replay import trace_step
 from thermolib.engine.workers import Bar, run_all
 from thermolib.ground import checks, noise
@@ -47,10 +48,9 @@ def run(
         raise ValueError(f"compile={compile!r} is not allowed: it must be True, False, 'auto' or 'trace'")
     first, diverged = _begin(job, start)
     job.structure = pytree.tree_structure(first)
-    columns = job.integrator.columns(first.q).hyperparameters
-    for name, value in columns.items():
-        checks.length(name, value, job.replicas)
-    job.columns = {name: value.expand(job.replicas, 1).contiguous() for name, value in columns.items()}
+    job.dtype, mode = first.q.dtype, _mode(job, start, compile)
+    values = job.integrator.hyperparameters | job.integrator.scheduled(job.begin)
+    job.columns = {name: job.column(name, value) for name, value in values.items()}
     if job.collect is not None:
         job.collect.begin({name: column[:, 0].cpu() for name, column in job.columns.items()})
 
@@ -75,7 +75,7 @@ def run(
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     try:
-        _compile(job, chunks[0], compile)
+        _compile(job, chunks[0], mode)
         with Bar(
             total=job.steps * job.replicas,
             already=sum((chunk.step - job.begin) * job.kept(number) for number, chunk in chunks.items()),
@@ -106,7 +106,7 @@ def run(
     finally:
         torch.set_num_threads(before)
         torch.set_flush_denormal(not exact)
-    final = join(job, chunks)
+    final = join(job, chunks, mode)
     frame = table(job, records, final)
     seconds = time.perf_counter() - began
     return History(frame, final, job.compiled is not None, seconds, made, type(job.integrator).__name__)
@@ -165,6 +165,8 @@ def _description(job: Job, first: Any) -> dict[str, Any]:
         "data": job.source.constants,
         "period": job.source.period,
     }
+    if schedules := [_named(value) for value in job.integrator.hyperparameters.values() if callable(value)]:
+        description["schedules"] = schedules
     if job.collect is not None:
         collector = job.collect.collector
         settings = {name: value for name, value in vars(collector).items() if not name.startswith("_")}
@@ -179,7 +181,10 @@ def _inside(function: Any) -> list[Any]:
     if code is None:
         return []
     held = [cell.cell_contents for cell in function.__closure__ or ()]
-    return [code.co_code.hex(), *(value for value in (*code.co_consts, *held) if isinstance(value, int | float | str))]
+    return [
+        code.co_code.hex(),
+        *(value for value in (*code.co_consts, *held) if isinstance(value, int | float | str | Tensor)),
+    ]
 
 
 def _named(function: Any) -> list[Any]:
@@ -224,15 +229,22 @@ def _load(job: Job, number: int, saved: dict[int, dict], first: Any, diverged: T
     return Chunk(state, entry["step"], entry["diverged"].to(device), held)
 
 
-def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
+def _mode(job: Job, start: Any, compile: bool | str) -> bool | str:
+    """How the steps run: as is wanted, or as the run before did, or as its length repays."""
+    if compile != "auto":
+        return compile
+    if isinstance(start, Final) and start.mode is not None:
+        return start.mode
+    if job.steps * job.chunks < SHORT:
+        _tell_short()
+        return False
+    return True
+
+
+def _compile(job: Job, chunk: Chunk, mode: bool | str) -> None:
     """Compile the step if that is wanted and can be done."""
-    wanted = compile in (True, "trace") or (compile == "auto" and job.steps * job.chunks >= SHORT)
-    if not wanted:
-        if compile == "auto":
-            _tell_short()
-        return
-    replayed = compile == "trace"
-    can = (not replayed or job.steps >= LONG) and possible(job.key.replica.device.type)
+    replayed = mode == "trace"
+    can = mode and (not replayed or job.steps >= LONG) and possible(job.key.replica.device.type)
     if not replayed and not can:
         return
     example = [
@@ -242,7 +254,7 @@ def _compile(job: Job, chunk: Chunk, compile: bool | str) -> None:
         *job.inputs(0),
     ]
     if replayed:
-        job.traced = trace_step(job.flat_step(), example, ends=can)
+        job.traced = trace_step(job.flat_step(), example, ends=bool(can))
     else:
         job.compiled = compile_step(job.flat_step(), example)
 

@@ -1,5 +1,4 @@
-"""Steps of deep networks, replayed: their operations recorded once, put in the order and the memory that one would
-choose by hand, and called one by one.
+"""Steps of deep networks, replayed: their operations recorded once, rid of what does nothing, and called one by one.
 
 To compile a network takes time for every layer it has. Replayed, it needs none, and on narrow layers what counts is how
 many operations there are, how fast each is called, and whether what it works on is still in the cache.
@@ -7,8 +6,6 @@ many operations there are, how fast each is called, and whether what it works on
 
 from __future__ import annotations
 
-import itertools
-import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,8 +21,8 @@ __all__ = ["trace_step"]
 
 
 def trace_step(step: Flat, example: Sequence[Tensor], ends: bool = False) -> Callable[..., Sequence[Tensor]]:
-    """The operations of a function of tensors, to be replayed one by one: the numbers that the function gives, norms to
-    rounding, without the time that batching by ``vmap`` takes at every call, and without a compiler.
+    """The operations of a function of tensors, to be replayed one by one: the numbers that the function gives,
+    without the time that batching by ``vmap`` takes at every call, and without a compiler.
 
     With ``ends``, what comes before the network and what comes behind it, noise and bookkeeping, is compiled: many
     small operations, whose number does not grow with the depth.
@@ -131,7 +128,6 @@ _NEW = _NETWORK | {torch.ops.aten.add.Tensor, *_IN_PLACE.values()}
 def _by_hand(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
     """A graph as one would write it who calls its operations one by one."""
     _in_place(module.graph)
-    _in_two_buffers(module.graph)
     _direct(module.graph)
     module.recompile()
     return module
@@ -147,98 +143,6 @@ def _in_place(graph: torch.fx.Graph) -> None:
             before, after = (n.meta["tensor_meta"] for n in (given, node))
             if (before.shape, before.dtype) == (after.shape, after.dtype):
                 node.target = _IN_PLACE[node.target]
-
-
-def _in_two_buffers(graph: torch.fx.Graph) -> None:
-    """Let products of one shape take turns in two places, where no more than two of them are needed at a time. The C
-    library seldom gives out again what it got back, since the memory of a tensor is aligned: layer after layer would
-    run through memory that the cache does not know."""
-    nodes = list(graph.nodes)
-    place = {node: number for number, node in enumerate(nodes)}
-    kinds: dict[tuple[torch.Size, torch.dtype], list[torch.fx.Node]] = {}
-    for node in nodes:
-        if node.target is torch.ops.aten.bmm.default:
-            made = node.meta["tensor_meta"]
-            kinds.setdefault((made.shape, made.dtype), []).append(node)
-    turns: dict[Any, tuple[Any, int]] = {}
-    for (shape, _), products in kinds.items():
-        families = [_same_memory(product) for product in products]
-        last = [max(place[user] for node in family for user in node.users) for family in families]
-        until = [*(place[later] for later in products[2:]), place[nodes[-1]], place[nodes[-1]]]
-        if len(products) < 2 or any(end >= taken for end, taken in zip(last, until, strict=True)):
-            continue
-        with graph.inserting_before(products[0]):
-            both = graph.call_method("new_empty", (products[0].args[0], (2, *shape)))
-            halves = [graph.call_method("select", (both, 0, half)) for half in range(2)]
-        for number, (product, family) in enumerate(zip(products, families, strict=True)):
-            product.update_kwarg("out", halves[number % 2])
-            turns |= {node: (both, number) for node in family if node.target in _NEW}  # all of it, no view
-    for stack in graph.find_nodes(op="call_function", target=torch.ops.aten.stack.default):
-        _norms_of_two(graph, stack, turns)
-
-
-def _norms_of_two(graph: torch.fx.Graph, stack: Any, turns: dict[Any, tuple[Any, int]]) -> None:
-    """Let the norms of two neighbours in their two places be one product: of both halves of each row with themselves.
-    In a norm every addition waits for the one before it. The same numbers to rounding."""
-    parts = stack.args[0]
-    pairs: dict[int, Any] = {}  # by the number of the first
-    for number, (one, two) in enumerate(itertools.pairwise(parts)):
-        (both, first), (other, second) = (turns.get(_normed(part), (None, 0)) for part in (one, two))
-        if both is not None and both is other and first % 2 == 0 and second == first + 1:
-            pairs[number] = both
-    if len(set(pairs.values())) != 1:
-        return
-    both = pairs[min(pairs)]
-    _, rows, *size = both.args[1]
-    if math.prod(size) % 2:
-        return
-    sizes = {n: 2 * rows if n in pairs else rows for n in range(len(parts)) if n - 1 not in pairs}
-    with graph.inserting_before(both.next):
-        halves = graph.call_method("view", (both, (2 * rows, 2, -1)))
-        turned = graph.call_method("transpose", (halves, 1, 2))
-        squares = graph.call_method("new_empty", (both, (len(parts) * rows, 2, 2)))
-        given = graph.call_method("split", (squares, list(sizes.values())))
-    for place, number in enumerate(sizes):
-        if number in pairs:  # as soon as the second is there: soon after, the first is written over
-            with graph.inserting_before(_normed(parts[number + 1]).next):
-                out = graph.call_function(operator.getitem, (given, place))
-                graph.call_function(torch.bmm, (halves, turned), {"out": out})
-    with graph.inserting_before(stack):
-        diagonal = graph.call_method("diagonal", (squares, 0, 1, 2))
-        roots = graph.call_method("sqrt_", (graph.call_method("sum", (diagonal, 1)),))
-        roots = graph.call_method("view", (roots, (len(parts), rows)))
-        for number in sizes.keys() - pairs.keys():
-            graph.call_method("copy_", (graph.call_method("select", (roots, 0, number)), parts[number]))
-        ordered = graph.call_method("movedim", (roots, 0, *(stack.args[1:] or (0,))))
-        stack.replace_all_uses_with(graph.call_method("contiguous", (ordered,)))
-    graph.erase_node(stack)
-    for number in pairs:
-        for part in parts[number : number + 2]:
-            graph.erase_node(part)
-
-
-def _normed(part: Any) -> Any:
-    """What a part of a stack is the norm of, if it is the norm of each row and nothing else asks for it."""
-    if part.target is not torch.ops.aten.linalg_vector_norm.default or len(part.users) > 1:
-        return None
-    given, *rest = part.args
-    whole = [2, list(range(1, len(given.meta["tensor_meta"].shape)))]
-    return given if rest == whole else None
-
-
-def _same_memory(node: torch.fx.Node) -> list[torch.fx.Node]:
-    """A result and all that may be its memory: what is written over it, and views."""
-    found = [node]
-    for one in found:
-        found += [user for user in one.users if _shares(user)]
-    return found
-
-
-def _shares(node: torch.fx.Node) -> bool:
-    """Whether a result may be the memory of what it was made of."""
-    if node.target in _VIEWS | _SLICES:
-        return True
-    return hasattr(node.target, "_schema") and any(given.alias_info for given in node.target._schema.returns)
 
 
 def _direct(graph: torch.fx.Graph) -> None:

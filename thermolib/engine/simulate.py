@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from thermolib.dynamics.base import Integrator
-from thermolib.engine.chunks import Job, Source
 from thermolib.engine.history import History
+from thermolib.engine.job import Job, Source
 from thermolib.engine.loop import positions, run
 from thermolib.ground import checks, noise
 
@@ -73,9 +73,9 @@ def simulate(
     observe : name to function of the state, which has ``q`` and, where there are momenta, ``p``, both ``[R, P]``,
         taken at the end of a whole step; it returns one number per replica.
     every : steps between observations. The first and the last state are observed too.
-    compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
-        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes; in long
-        runs with the noise compiled.
+    compile : True, False, or "auto": as the run did that ``start`` is the ``final`` of, else where it is possible and
+        the run is long enough to repay it; or "trace": the operations of a step are recorded and replayed, for deep
+        networks, whose compilation takes minutes; in long runs with the noise compiled.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
     progress : show a bar on terminals and in notebooks.
 

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from thermolib.data import Data, Splits
 from thermolib.dynamics.base import Integrator
-from thermolib.engine.chunks import Job, Source
 from thermolib.engine.history import History
+from thermolib.engine.job import Job, Source
 from thermolib.engine.loop import positions, run
 from thermolib.ground import checks, noise
 from thermolib.nets.ensemble import Batch, Ensemble, Loss, Prior
@@ -81,7 +81,8 @@ def train(
     Parameters
     ----------
     ensemble : the networks; its seed is the seed of the run.
-    integrator : any of :mod:`thermolib.dynamics`.
+    integrator : any of :mod:`thermolib.dynamics`; its hyperparameters are numbers, tensors of one value per replica, or
+        functions of the step (:mod:`thermolib.schedules`).
     data : a training and a test set, or a training set alone: a :class:`thermolib.datasets.Split` or Splits, another
         pair of inputs and targets, or a ``TensorDataset``, ``Dataset`` or ``DataLoader`` of such pairs. Inputs are one
         tensor, or a tuple or dictionary of them, which are the arguments of the module.
@@ -97,9 +98,9 @@ def train(
         :math:`L - \frac1N\ln\pi`, with :math:`-\ln\pi = \frac\lambda2|\theta|^2`, and where L is the mean of
         :math:`-\ln p(y|x, \theta)` over the N training points, the temperature :math:`1/N` samples the posterior.
     start : positions ``[R, P]``, a state, or the ``final`` of an earlier run; the ensemble's ``q`` if not given.
-    compile : True, False, or "auto": where it is possible and the run is long enough to repay it; or "trace": the
-        operations of a step are recorded and replayed, for deep networks, whose compilation takes minutes; in long
-        runs with the noise compiled.
+    compile : True, False, or "auto": as the run did that ``start`` is the ``final`` of, else where it is possible and
+        the run is long enough to repay it; or "trace": the operations of a step are recorded and replayed, for deep
+        networks, whose compilation takes minutes; in long runs with the noise compiled.
     checkpoint : a file to save to every ``checkpoint_seconds``, and to continue from if it is there.
     workers : processes side by side, as many as torch has threads if not given.
     progress : show a bar on terminals and in notebooks.

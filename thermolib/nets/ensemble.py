@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from thermolib.data.splits import Inputs, Split, Splits, as_split
 from thermolib.ground import checks, noise
 from thermolib.nets import init
+from thermolib.nets.layers import Sizes, output_names
 from thermolib.nets.models import Recurrent
 from thermolib.nets.signals import Listener
 
@@ -69,7 +70,7 @@ class Ensemble:
             replicas = range(checks.integer("replicas", replicas, 1))
         if not len(replicas):
             raise ValueError("replicas=[] is not allowed: there must be at least one")
-        self.replicas = torch.tensor(list(replicas), dtype=torch.int64, device=self.device)
+        self.replicas = torch.tensor(list(replicas), dtype=torch.int64)
         self.module = copy.deepcopy(module).to(self.device, dtype)
         _refuse(self.module)
         named = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
@@ -90,9 +91,11 @@ class Ensemble:
         return sum(self._sizes)
 
     @property
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> Sizes:
         """Number of elements of each parameter tensor, by name, in the order of the columns."""
-        return dict(zip(self.names, self._sizes, strict=True))
+        sizes = Sizes(zip(self.names, self._sizes, strict=True))
+        sizes.output = output_names(self.module)
+        return sizes
 
     def __repr__(self) -> str:
         kind = type(self.module).__name__

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from thermolib.dynamics.base import Integrator
+from thermolib.dynamics.base import Integrator, renamed
 from thermolib.dynamics.partitioned import Partitioned, assign
 from thermolib.optim import flat
 from thermolib.optim.contract import Contract, Params, resting
@@ -21,8 +21,8 @@ __all__ = ["Dynamics", "of"]
 
 Law = Integrator | Callable[..., Integrator]
 
-#: Arguments of dynamics that training fills in, or that no ``state_dict`` could hold.
-_HIDDEN = ("sizes", "columns_of", "schedule")
+#: Arguments of dynamics that training fills in.
+_HIDDEN = ("sizes", "columns_of")
 
 
 def _arguments(law: Law) -> dict[str, Any]:
@@ -61,8 +61,7 @@ class Dynamics(Contract):
 
     def __init__(self, params: Params, *args: Any, **given: Any) -> None:
         rate = "step_size" if "step_size" in self.signature.parameters else "lr"
-        given = {rate if name == "lr" else name: value for name, value in self.renamed(given).items()}
-        bound = self.signature.bind(params, *args, **given)
+        bound = self.signature.bind(params, *args, **renamed(given, rate))
         bound.apply_defaults()
         values = {n: x for n, x in bound.arguments.items() if n != "params" and x is not inspect.Parameter.empty}
         common = {"seed": self.seed(values.pop("seed")), "made": 0}
@@ -111,7 +110,7 @@ class Dynamics(Contract):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         own = _entries(self._part(len(self.param_groups)))
-        super().add_param_group(own | self.defaults | self.renamed(param_group))
+        super().add_param_group(own | self.defaults | renamed(param_group, "lr"))
         self._forget()
 
     def refuse(self, group: dict[str, Any]) -> None:
@@ -176,6 +175,7 @@ class Dynamics(Contract):
             group["seed"],
             lambda law, q, key: self.begin(law, q, key, group),
             sum(p.numel() for group in self.param_groups for p in group["params"]) >= flat.FEW,
+            self.parted or any(hasattr(p, "to_local") for p in active),
         )
 
     def _names(self, number: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from thermolib.dynamics.base import renamed
 from thermolib.ground import noise
 
 __all__ = ["Contract", "Params", "named", "resting"]
@@ -34,6 +35,8 @@ def named(module: nn.Module) -> list[nn.Parameter]:
 class Contract(torch.optim.Optimizer):
     """What PyTorch's users may rely on: ``lr``, entries of groups that are known, states in full precision."""
 
+    #: Whether this process steps some of the parameters, and others the rest.
+    parted = False
     #: Entries of a group that are no hyperparameters.
     entries: ClassVar[tuple[str, ...]] = ("params", "param_names", "lr", "initial_lr", "seed", "made")
 
@@ -42,20 +45,13 @@ class Contract(torch.optim.Optimizer):
         """The seed that was given, or one that no other optimizer has: the first of each process have the same."""
         return next(_seeds) if given is None else int(noise.key(given, 1).seed)
 
-    @staticmethod
-    def renamed(given: dict[str, Any]) -> dict[str, Any]:
-        """With the step size under the name that schedulers look for."""
-        if "lr" in given and "step_size" in given:
-            raise ValueError("lr and step_size are two names for the step size: give one of them")
-        return {"lr" if name == "step_size" else name: value for name, value in given.items()}
-
     def known(self) -> set[str]:
         """What a group may have beside :attr:`entries`."""
         return set(self.defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in PyTorch; a name that is no hyperparameter, and a name that two parameters have, are refused."""
-        group = self.renamed(param_group)
+        group = renamed(param_group, "lr")
         known = self.known()
         for name in group:
             if name not in known and name not in self.entries:
@@ -63,11 +59,17 @@ class Contract(torch.optim.Optimizer):
                     f"a group of parameters has the entry {name!r}, which is unknown: allowed are "
                     f"params, lr, {', '.join(sorted(known - set(self.entries)))}"
                 )
+        if scheduled := [name for name, value in (self.defaults | group).items() if callable(value)]:
+            raise ValueError(
+                f"{scheduled[0]} is a schedule, which the state of an optimizer cannot hold: let one of "
+                "torch.optim.lr_scheduler change lr, and set other entries of the group between steps"
+            )
         group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         marks = [getattr(p, "_noise_name", "") for p in group["params"]]
+        self.parted = any(frame.f_code.co_name == "_init_local_optimizer" for frame, _ in traceback.walk_stack(None))
         if marks and all(marks):
             group["param_names"] = marks
-        elif marks and any(frame.f_code.co_name == "_init_local_optimizer" for frame, _ in traceback.walk_stack(None)):
+        elif marks and self.parted:
             raise ValueError(
                 "ZeroRedundancyOptimizer hands on no names, which noise is a function of: let it have "
                 "thermolib.optim.named(module)"

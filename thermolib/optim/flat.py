@@ -61,6 +61,7 @@ class Row:
     seed : of the noise.
     begin : the state of positions ``[1, P]`` that have none yet.
     large : whether steps are worth compiling.
+    parted : whether other processes have other parameters of the group, or other shards of these.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Row:
         seed: int,
         begin: Callable[[Integrator, Tensor, Any], Any],
         large: bool,
+        parted: bool,
     ) -> None:
         devices = {str(p.device) for p in parameters}
         if len(devices) > 1:
@@ -93,6 +95,7 @@ class Row:
         self._kind, self._bound = type(found), {name: getattr(bound, name) for name in bound.structure}
         other = self._q.new_zeros((1, sum(self._sizes) + (0 if self._bound.get("sizes") else 1)))
         self._spread = {n for n, x in bound.init(other)._asdict().items() if x.shape == other.shape}
+        self._parted = parted
         self.kept: list[tuple[dict[str, Tensor], str, Tensor]] = []
         self._state = [self._adopt(n, x.clone(), states, keeper) for n, x in found._asdict().items() if n != "q"]
         for p, held, view in zip(parameters, self._held, self._views, strict=True):
@@ -119,10 +122,10 @@ class Row:
         elif fresh.shape[1:2] == (len(self.parameters),) == (len(self._bound.get("sizes", ())),):
             pieces = list(fresh.split(1, 1))
         else:
-            if any(hasattr(p, "to_local") for p in self.parameters):
+            if self._parted:
                 raise ValueError(
                     f"the parameters are cut over several processes, and {name} is one for all of them: this dynamics "
-                    "needs whole parameters"
+                    "needs them whole in every process, as under DistributedDataParallel"
                 )
             if name in states[keeper]:
                 fresh.copy_(states[keeper][name])

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from thermolib import dynamics
+from thermolib.nets.layers import output_names
 from thermolib.optim.base import Dynamics
 from thermolib.optim.contract import named
 
@@ -37,24 +38,15 @@ def layers(module: nn.Module, output: str | None = None) -> list[dict[str, Any]]
     Source: Leimkuhler, Matthews, Vlaar (2019), section 3.
     """
     named(module)
-    held = [(name, p) for name, p in module.named_parameters(remove_duplicate=False) if p.requires_grad]
-    if not held:
-        raise ValueError(f"module={type(module).__name__} is not allowed: it has no parameters to train")
-    layer = held[-1][0].rpartition(".")[0] if output is None else output
-
-    def within(name: str) -> bool:
-        owner = name.rpartition(".")[0]
-        return owner == layer or (output is not None and owner.startswith(f"{layer}."))
-
-    last = {p for name, p in held if within(name)}
+    last = output_names(module, output)
     groups: list[dict[str, Any]] = [{"params": [], "param_names": []} for _ in range(2)]
     for name, p in module.named_parameters():
         if p.requires_grad:
-            groups[p in last]["params"].append(p)
-            groups[p in last]["param_names"].append(name)
+            groups[name in last]["params"].append(p)
+            groups[name in last]["param_names"].append(name)
     if not all(group["params"] for group in groups):
         found = "all" if last else "none"
-        raise ValueError(f"output={layer!r} holds {found} of the parameters: they do not make two groups")
+        raise ValueError(f"output={output!r} holds {found} of the parameters: they do not make two groups")
     return groups
 
 

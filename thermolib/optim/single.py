@@ -36,8 +36,7 @@ class AdaptiveLangevin(Dynamics, law=dynamics.AdaptiveLangevin):
 class NoseHooverChain(Dynamics, law=dynamics.NoseHooverChain, temperature=1e-3, velocities="rest"):
     """Nosé-Hoover chains, :class:`thermolib.NoseHooverChain`, as an optimizer: simmering.
 
-    A group has a chain of its own. A schedule of the temperature, other than ``increment`` and ``stair``, is a change
-    of the group's entry ``temperature`` between steps. The entry ``velocities`` is "rest", or "maxwell" for velocities
+    A group has a chain of its own. The entry ``velocities`` is "rest", or "maxwell" for velocities
     drawn from the law at ``temperature``. ``previous`` are the parameters as they were before the last step of another
     optimizer, in the order of ``params``, and ``previous_lr`` its learning rate, ``step_size`` if not given: the
     velocities are then the differences over the rate, Eq. (39).
