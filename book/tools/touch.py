@@ -141,6 +141,7 @@ def spirals() -> dict[str, Any]:
         dots = {"x": [[look] for look in looks], "y": [[means[look]] for look in looks], "size": 5}
         moving.append({"kind": "points", "colour": COLOURS[name], **dots})
         reached[name] = accuracy
+    ahead = reached["AdLaLa"].mean(axis=1) - reached["Adam"].mean(axis=1)
     curve = {
         "title": f"test accuracy, mean of {accuracy.shape[1]} networks",
         "x": axis("training step", 0, 1.02 * looks[-1]),
@@ -153,7 +154,7 @@ def spirals() -> dict[str, Any]:
         "slider": "training step",
         "play": True,
         "places": [f"{look:,}" for look in looks],
-        "start": 0,
+        "start": next(i for i, look in enumerate(looks) if ahead[look] > 0.05),  # where AdLaLa gets ahead
         "said": [
             f"Step {look:,}: test accuracy "
             + ", ".join(f"{name} {plots.interval(accuracy.loc[look])}" for name, accuracy in reached.items())
