@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 import thermolib as tl
 from benchmarks.timing import Row, interleaved, ratio
-from companion.recipes.train_cifar10 import PENALTY, SHIFT, Images, Run, Settings
+from companion.recipes.cifar10 import SHIFT, Images
+from companion.recipes.train_cifar10 import PENALTY, Run, Settings
 from thermolib.data import Data, Split
 
 IMAGES, BATCH = 640, 32

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 
 import thermolib as tl
 from companion.recipes import train_cifar10
-from companion.recipes.train_cifar10 import Images, Network, Run, Settings
+from companion.recipes.cifar10 import Images, Minibatches, Network
+from companion.recipes.train_cifar10 import Run, Settings
 from thermolib.data import Data, Split, registry
 
 Z = 5.0
@@ -150,7 +151,7 @@ def test_one_vector_is_the_same_network():
     stored = sum(b.sum() for name, b in plain.named_buffers() if "running" in name)
     torch.testing.assert_close(flat.statistics.sum(), stored)
     kernels = sum(m.weight.square().sum() for m in plain.modules() if isinstance(m, torch.nn.Conv2d))
-    torch.testing.assert_close(flat.penalty(), 1e-4 * 0.25 * kernels.detach())
+    torch.testing.assert_close(flat.squares(), 0.25 * kernels.detach())
     assert [p.numel() for p in flat.parameters()] == [sum(p.numel() for p in plain.parameters())]
 
 
@@ -183,17 +184,17 @@ def test_images_are_centred_by_the_mean_of_those_to_train_on(data):
 
 
 def test_an_epoch_sees_every_image_once_and_moves_it_evenly(data):
-    run = Run(Settings(**(TINY | {"images": 80})), data, "cpu")
-    run._plan(0)
-    assert sorted(run._order.tolist()) == list(range(80))
-    first = run._order.clone(), run._shift.clone()
-    run._plan(1)
-    assert not torch.equal(run._order, first[0]) and not torch.equal(run._shift, first[1])
-    run._plan(0)
-    assert torch.equal(run._order, first[0]) and torch.equal(run._shift, first[1])
-    assert 0.08 < run._shift.abs().max() <= 0.1
-    assert abs(run._shift.mean()) < Z * 0.1 / math.sqrt(3 * run._shift.numel())
-    assert abs(run._mirrored.double().mean() - 0.5) < Z * 0.5 / math.sqrt(80)
+    epoch = Minibatches(Images(data.train, device=torch.device("cpu")), 16, 1)
+    epoch.plan(0)
+    assert sorted(epoch.order.tolist()) == list(range(80))
+    first = epoch.order.clone(), epoch.shift.clone()
+    epoch.plan(1)
+    assert not torch.equal(epoch.order, first[0]) and not torch.equal(epoch.shift, first[1])
+    epoch.plan(0)
+    assert torch.equal(epoch.order, first[0]) and torch.equal(epoch.shift, first[1])
+    assert 0.08 < epoch.shift.abs().max() <= 0.1
+    assert abs(epoch.shift.mean()) < Z * 0.1 / math.sqrt(3 * epoch.shift.numel())
+    assert abs(epoch.mirrored.double().mean() - 0.5) < Z * 0.5 / math.sqrt(80)
 
 
 def test_rates_fall_when_the_paper_lets_them():
@@ -206,18 +207,19 @@ def test_rates_fall_when_the_paper_lets_them():
 
 def test_the_loss_that_is_minimised_holds_the_penalty(data):
     run = Run(Settings("momentum", **TINY), data, "cpu")
-    run._plan(0)
+    run.begin(0)
     run._gradient()
     vector = run.network.vector
     found = vector.grad.clone()
     vector.grad.zero_()
-    rows, shift, mirrored = run._order[:16], run._shift[:16], run._mirrored[:16]
+    first = run.minibatches
+    rows, shift, mirrored = first.order[:16], first.shift[:16], first.mirrored[:16]
     loss = F.cross_entropy(run.network(run.images.altered(rows, shift, mirrored)), run.images.y[rows])
     loss.backward()
     expected = vector.grad.clone()
     expected[: run.network.kernels] += 2e-4 * vector.detach()[: run.network.kernels]
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(float(run._running), float(loss.detach() + run.network.penalty()))
+    torch.testing.assert_close(float(run._running), float(loss.detach() + 1e-4 * run.network.squares()))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "momentum", "coolmomentum"])
@@ -242,8 +244,7 @@ def test_the_logged_temperatures_are_those_of_the_displacements(data):
     settings = Settings("momentum", **TINY)
     row = train_cifar10.train(settings, data, until=1, device="cpu").iloc[0]
     run = Run(settings, data, "cpu")
-    run._plan(0)
-    run.network.train()
+    run.begin(0)
     seen = [run._numbers()]
     for _ in range(settings.steps):
         run._gradient()

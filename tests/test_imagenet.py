@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from book.tools.chapters import ROOT  # as a side effect, torchvision can be imported
-from companion.recipes import train_imagenet
+from companion.recipes import imagenet, train_imagenet
 from companion.recipes.train_imagenet import Settings
 from tests.processes import free_port
 
@@ -65,21 +65,21 @@ def test_coolmomentum_has_the_step_sizes_of_the_paper():
 
 def test_every_process_has_its_share_of_every_step_and_every_epoch_every_image():
     s = Settings(steps=12, batch=6, micro=2)
-    whole = list(train_imagenet._Order(s, 9, 0, 0, 1))
-    assert len(whole) == len(train_imagenet._Order(s, 9, 0, 0, 1)) == 36
+    whole = list(imagenet.Order(s, 9, 0, 0, 1))
+    assert len(whole) == len(imagenet.Order(s, 9, 0, 0, 1)) == 36
     flat = [pair for batch in whole for pair in batch]
     assert [place for place, _ in flat] == list(range(72))
     for epoch in range(8):
         assert sorted(image for _, image in flat[9 * epoch : 9 * epoch + 9]) == list(range(9))
     assert [image for _, image in flat[:9]] != [image for _, image in flat[9:18]]
-    halves = [list(train_imagenet._Order(s, 9, 0, r, 2)) for r in (0, 1)]  # 3 images each: micro-batches of 2 and 1
+    halves = [list(imagenet.Order(s, 9, 0, r, 2)) for r in (0, 1)]  # 3 images each: micro-batches of 2 and 1
     assert [len(batch) for batch in halves[0][:4]] == [2, 1, 2, 1]
     assert sorted(pair for half in halves for batch in half for pair in batch) == flat
-    assert list(train_imagenet._Order(s, 9, 5, 0, 1)) == whole[15:]
+    assert list(imagenet.Order(s, 9, 5, 0, 1)) == whole[15:]
 
 
 def test_the_network_and_what_decays():
-    run = train_imagenet._Run(Settings(), 100, 1000, torch.device("cpu"), 1)
+    run = train_imagenet.Run(Settings(), 100, 1000, torch.device("cpu"))
     norms = [m for m in run.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert all((m.eps, m.momentum) == (1e-3, 0.01) for m in norms)
     total = sum(p.numel() for p in run.network.parameters())
@@ -90,7 +90,7 @@ def test_the_network_and_what_decays():
 def test_images_are_a_function_of_their_place(folder):
     """Whoever reads them: this process or two others; and not the same twice."""
     s = Settings(**(SMALL | {"pixels": 16}))
-    here, there = (list(train_imagenet._loaders(s, folder, 1, workers, 0, 1)[0]) for workers in (0, 2))
+    here, there = (list(imagenet.loaders(s, folder, 1, workers, 0, 1)[0]) for workers in (0, 2))
     assert len(here) == len(there) == 8
     for (x, y), (x2, y2) in zip(here, there, strict=True):
         assert torch.equal(x, x2) and torch.equal(y, y2)
@@ -104,7 +104,7 @@ def test_a_run_in_pieces_is_the_same_run(folder, tmp_path, preset):
     assert train_imagenet.warm(s, 6) == 7
     s = Settings(preset, **(SMALL | {"batch": 12, "micro": 7}))
     assert train_imagenet.warm(s, 6) == 2
-    how = {"device": "cpu", "evaluate_every": 2}
+    how = {"device": "cpu", "look_every": 2}
     whole = train_imagenet.train(s, folder, tmp_path / "whole", **how)
     train_imagenet.train(s, folder, tmp_path / "parts", until=3, **how)
     parts = train_imagenet.train(s, folder, tmp_path / "parts", **how)
@@ -121,7 +121,7 @@ def test_a_run_in_pieces_is_the_same_run(folder, tmp_path, preset):
 
 def same_states(*folders):
     """Network, moving average and optimizer, number by number; and they are not those of the beginning."""
-    one, two = (torch.load(f / "checkpoint.pt", weights_only=True)["chunks"][0] for f in folders)
+    one, two = (torch.load(f / "checkpoint.pt", weights_only=True)["chunks"][0]["run"] for f in folders)
     for part in ("network", "average"):
         assert one[part].keys() == two[part].keys()
         assert [name for name in one[part] if not torch.equal(one[part][name], two[part][name])] == []
@@ -144,7 +144,7 @@ def test_what_cannot_be_is_said_in_one_sentence(folder, tmp_path):
 
 def arguments(data, out):
     given = ["--data", str(data), "--out", str(out), "--device=cpu", "--workers=0", "--steps=8", "--batch=16"]
-    return [*given, "--micro=5", "--pixels=32", "--save-every=2", "--evaluate-every=6"]
+    return [*given, "--micro=5", "--pixels=32", "--save-every=2", "--look-every=6"]
 
 
 def in_two_processes(data, out):
@@ -175,13 +175,13 @@ def test_two_processes_that_are_killed_go_on_to_the_bit(folder, tmp_path):
     command += arguments(folder, tmp_path / "parts")
     killed = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **output)
     file, until = tmp_path / "parts" / "checkpoint.pt", time.monotonic() + 300
-    while not (file.exists() and torch.load(file, weights_only=True)["chunks"][0]["step"] >= 4):
+    while not (file.exists() and torch.load(file, weights_only=True)["chunks"][0]["run"]["made"] >= 4):
         assert killed.poll() is None and time.monotonic() < until, killed.communicate()[0]
         time.sleep(0.05)
     for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
         os.kill(process.pid, signal.SIGKILL)
     killed.wait()
-    made = torch.load(file, weights_only=True)["chunks"][0]["step"]
+    made = torch.load(file, weights_only=True)["chunks"][0]["run"]["made"]
     assert 4 <= made < 8
     in_two_processes(folder, tmp_path / "parts")
     same_states(tmp_path / "whole", tmp_path / "parts")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from test_optim import RECORDS, network
 from torch.utils import _pytree as pytree
 
 import thermolib as tl
+from tests.records import OPTIMIZERS, RECORDS
+from tests.test_optim import network
 from thermolib.dynamics.base import Integrator, Positions
 from thermolib.engine import train as training
 from thermolib.engine.chunks import Chunk, _Stepper
@@ -19,11 +20,9 @@ from thermolib.nets.ensemble import Ensemble
 
 META = torch.device("meta")
 LAWS = {name: record.counterpart(**record.arguments) for name, record in RECORDS.items()} | {
-    "SGD": tl.SGD(0.1, clip=1.0),
-    "Adam": tl.Adam(0.1, clip=1.0),
-    "Momentum": tl.Momentum(0.1),
-    "Metropolis": tl.Metropolis(0.1, temperature=0.1),
-    "AdaptiveMonteCarlo": tl.AdaptiveMonteCarlo(0.1, signal_norm=True),
+    "SGD, clipped": tl.SGD(0.1, clip=1.0),
+    "Adam, clipped": tl.Adam(0.1, clip=1.0),
+    "AdaptiveMonteCarlo, signal norm": tl.AdaptiveMonteCarlo(0.1, signal_norm=True),
     "NoseHooverChain, composed": tl.NoseHooverChain(0.1, 1e-3, substeps=3, increment=1e-4),
     "a value for each replica": tl.Langevin(step_size=torch.tensor([0.1, 0.2, 0.3]), temperature=1e-3),
 }
@@ -106,7 +105,7 @@ def wide(state):
     return state._replace(q=state.q.repeat(1, 1 + 256 // state.q.shape[1]))
 
 
-@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer(name):
     module = network().to(META)
     optimizer = RECORDS[name].build(module)

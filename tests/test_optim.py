@@ -1,8 +1,6 @@
-"""The integrators as optimizers: one record each, from which the tests are made."""
+"""The integrators as optimizers, from their records."""
 
 import copy
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 import torch
@@ -10,103 +8,7 @@ from torch import nn
 
 import thermolib as tl
 from tests.processes import together
-
-
-@dataclass
-class Record:
-    """An optimizer: how to make it for a module, its counterpart for ensembles, and what it refuses."""
-
-    make: Any
-    counterpart: Any
-    arguments: dict[str, Any]
-    refused: dict[str, Any]
-    grouped: bool = False  # takes the two groups of tl.optim.layers
-    quiet: dict[str, Any] = field(default_factory=dict)  # arguments that switch the noise off
-    noisy: bool = True  # draws numbers of its own
-    rate: str = "step_size"  # the argument that a learning-rate scheduler changes
-
-    def build(self, module: nn.Module, **changes: Any) -> torch.optim.Optimizer:
-        params = tl.optim.layers(module) if self.grouped else module.parameters()
-        return self.make(params, **self.arguments | {"seed": 0} | changes)
-
-
-RECORDS = {
-    "Langevin": Record(
-        tl.optim.Langevin,
-        tl.Langevin,
-        {"step_size": 0.1, "friction": 2.0, "temperature": 1e-3},
-        {"step_size": 0.0, "friction": -1.0, "temperature": -1.0, "word": "AOA"},
-        quiet={"temperature": 0.0},
-    ),
-    "SGLD": Record(
-        tl.optim.SGLD,
-        tl.SGLD,
-        {"step_size": 0.1, "temperature": 1e-3},
-        {"step_size": -0.1, "temperature": -1.0},
-        quiet={"temperature": 0.0},
-    ),
-    "AdaptiveLangevin": Record(
-        tl.optim.AdaptiveLangevin,
-        tl.AdaptiveLangevin,
-        {"step_size": 0.1, "temperature": 1e-3, "noise": 0.05, "coupling": 0.2},
-        {"step_size": 0.0, "noise": -1.0, "coupling": 0.0, "convention": "none", "word": "BACXCAB"},
-        quiet={"noise": 0.0},
-    ),
-    "AdaptiveLangevin, thermostat per tensor": Record(
-        tl.optim.AdaptiveLangevin,
-        tl.AdaptiveLangevin,
-        {"step_size": 0.1, "temperature": 1e-3, "noise": 0.05, "coupling": 0.2, "thermostats": "tensor"},
-        {"thermostats": "layer"},
-        quiet={"noise": 0.0},
-    ),
-    "LangevinInLayers": Record(
-        tl.optim.LangevinInLayers,
-        tl.LangevinInLayers,
-        {"step_size": 0.1, "friction": (1.0, 3.0), "temperature": (1e-3, 1e-4)},
-        {"step_size": 0.0, "friction": (1.0, -3.0), "temperature": (1.0, 2.0, 3.0)},
-        grouped=True,
-        quiet={"temperature": (0.0, 0.0)},
-    ),
-    "LOL": Record(
-        tl.optim.LOL,
-        tl.LOL,
-        {"step_size": 0.1, "friction": 1.0, "temperature": (1e-3, 0.0)},
-        {"step_size": 0.0, "friction": -1.0, "temperature": (-1.0, 0.0)},
-        grouped=True,
-        quiet={"temperature": (0.0, 0.0)},
-    ),
-    "AdLaLa": Record(
-        tl.optim.AdLaLa,
-        tl.AdLaLa,
-        {"step_size": 0.1, "temperature": (1e-3, 1e-4), "friction": 1.0, "noise": 0.05, "coupling": 0.2},
-        {"step_size": 0.0, "noise": -1.0, "temperature": (-1.0, 0.0), "friction": -1.0},
-        grouped=True,
-        quiet={"temperature": (1e-3, 0.0), "noise": 0.0},
-    ),
-    "NoseHooverChain": Record(
-        tl.optim.NoseHooverChain,
-        lambda velocities, **given: tl.NoseHooverChain(**given),
-        {"step_size": 0.1, "temperature": 1e-3, "chain_length": 3, "velocities": "maxwell"},
-        {"step_size": 0.0, "temperature": -1.0, "chain_length": 0, "masses": 0.0, "substeps": 2, "velocities": "hot"},
-        quiet={"velocities": "rest"},
-    ),
-    "NoseHooverChain, chain per tensor": Record(
-        tl.optim.NoseHooverChain,
-        lambda velocities, **given: tl.NoseHooverChain(**given),
-        {"step_size": 0.1, "temperature": 1e-3, "masses": (2.0, 1.0), "thermostats": "tensor", "velocities": "maxwell"},
-        {"thermostats": "layer", "masses": (1.0, 2.0, 3.0)},
-        quiet={"velocities": "rest"},
-    ),
-}
-for cooling in tl.dynamics.momentum.COOLING:
-    RECORDS[f"CoolMomentum, {cooling}"] = Record(
-        tl.optim.CoolMomentum,
-        tl.CoolMomentum,
-        {"lr": 0.1, "rho0": 0.9, "steps": 20, "warmup": 2, "cooling": cooling},
-        {"lr": 0.0, "rho0": 1.0, "steps": 0, "warmup": -1, "cooling": "none"},
-        noisy=False,
-        rate="lr",
-    )
+from tests.records import OPTIMIZERS as RECORDS
 
 each = pytest.mark.parametrize("name", RECORDS)
 noisy = pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if record.noisy])

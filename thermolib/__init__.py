@@ -3,6 +3,7 @@
 from thermolib import data as datasets
 from thermolib import exact, observe, optim
 from thermolib.dynamics import (
+    HMC,
     LOL,
     SGD,
     SGLD,
@@ -17,6 +18,7 @@ from thermolib.dynamics import (
     Momentum,
     NoseHooverChain,
     Partitioned,
+    PreconditionedSGLD,
 )
 from thermolib.engine.history import Final, History
 from thermolib.engine.simulate import simulate
@@ -29,6 +31,7 @@ from thermolib.observe.predictions import Prediction, Predictions
 from thermolib.observe.samples import Samples
 
 __all__ = [
+    "HMC",
     "LOL",
     "SGD",
     "SGLD",
@@ -46,6 +49,7 @@ __all__ = [
     "Momentum",
     "NoseHooverChain",
     "Partitioned",
+    "PreconditionedSGLD",
     "Prediction",
     "Predictions",
     "Samples",

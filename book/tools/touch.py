@@ -28,7 +28,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import thermolib as tl
-from companion import plots
+from companion import claims, plots
 from companion.evidence.records import Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +141,7 @@ def spirals() -> dict[str, Any]:
         dots = {"x": [[look] for look in looks], "y": [[means[look]] for look in looks], "size": 5}
         moving.append({"kind": "points", "colour": COLOURS[name], **dots})
         reached[name] = accuracy
+    ahead = reached["AdLaLa"].mean(axis=1) - reached["Adam"].mean(axis=1)
     curve = {
         "title": f"test accuracy, mean of {accuracy.shape[1]} networks",
         "x": axis("training step", 0, 1.02 * looks[-1]),
@@ -153,7 +154,7 @@ def spirals() -> dict[str, Any]:
         "slider": "training step",
         "play": True,
         "places": [f"{look:,}" for look in looks],
-        "start": 0,
+        "start": next(i for i, look in enumerate(looks) if ahead[look] > 0.05),  # where AdLaLa gets ahead
         "said": [
             f"Step {look:,}: test accuracy "
             + ", ".join(f"{name} {plots.interval(accuracy.loc[look])}" for name, accuracy in reached.items())
@@ -205,6 +206,77 @@ def noise() -> dict[str, Any]:
         ],
         "alt": "Left, a map of the test accuracy over additive noise and temperature. Right, what the network of the "
         "pixel that is touched decides: without noise a few straight cuts, with enough of it the arms of two spirals.",
+        "panels": [chart, panel],
+    }
+
+
+def helps() -> dict[str, Any]:
+    """Where simmering helps on the sine: a map whose cells show the fits behind it, from the chapter's records."""
+    runs, drawn = (Record(ROOT, f"does_simmering_help/{name}").frame() for name in ("sine", "fits"))
+    last = drawn["step"].max()
+    warm = runs[(runs["dynamics"] == "chain") & (runs["step"] == last)]
+    adam = runs[runs["dynamics"] == "Adam"].set_index(["step", "run"])["score"]
+    hot, epochs = (sorted(drawn[name].unique()) for name in ("temperature", "epochs"))
+    cells = [(until, tau) for until in epochs for tau in hot]  # row by row, from above
+    won, change, judged = {}, {}, {}
+    for until, tau in cells:
+        part = warm[(warm["epochs"] == until) & (warm["temperature"] == tau)]
+        gain = part.set_index("run")["score"] - adam.loc[until]
+        won[until, tau], change[until, tau] = float((gain > 0).mean()), gain
+        judged[until, tau] = claims.share(float((gain > 0).sum() + (gain == 0).sum() / 2), len(gain)).verdict
+    clear = {cell: found in ("reproduced", "contradicted") for cell, found in judged.items()}
+    blue = plt.get_cmap("RdBu")
+    shades = [blue(0.15 + 0.7 * won[cell]) if clear[cell] else "#e4e4e4" for cell in cells]
+    named = {tau: "0" if tau < 1e-8 else f"{tau:g}".replace("0.", ".", 1) for tau in hot}
+    chart = {
+        "title": "better than Adam, % of splits",
+        "square": True,
+        "x": {"label": "temperature"},
+        "y": {"label": "epochs of Adam"},
+        "map": {
+            "x": [named[tau] for tau in hot],
+            "y": [f"{until:,}" for until in epochs],
+            "colours": [matplotlib.colors.to_hex(shade) for shade in shades],
+            "ink": ["#ffffff" if clear[cell] and abs(won[cell] - 0.5) > 0.33 else INK for cell in cells],
+            "says": [f"{100 * won[cell]:.0f}" for cell in cells],
+        },
+    }
+    fit = drawn[drawn["step"] == last].sort_values("x").set_index(["epochs", "temperature"]).sort_index(kind="stable")
+    line = fit.loc[cells[0]]["axis"]
+    points = tl.datasets.random_splits(tl.datasets.noisy_sine(replicas=1, seed=0), 65, 1, seed=0)
+    dots = {"kind": "points", "size": 2}
+    lines = {"kind": "line", "x": line}
+    single = [f"network {k}" for k in range(0, 8, 2)]
+    panel = {
+        "title": "the first split",
+        "x": axis("x", -1, 1),
+        "y": axis("y", -1.7, 1.7),
+        "still": [
+            dots | {"x": part.x[0, :, 0], "y": part.y[0], "colour": colour, "label": label}
+            for part, colour, label in ((points.train, INK, "training"), (points.test, "#d55e00", "test"))
+        ]
+        + [lines | {"y": np.sin(2 * np.pi * line), "colour": "#117755", "dash": True, "label": "sine"}],
+        "moving": [
+            lines | {"y": [fit.loc[cell][name] for cell in cells], "colour": "#b9b0dd", "thin": True} for name in single
+        ]
+        + [
+            lines | {"y": [fit.loc[cell][name] for cell in cells], "colour": COLOURS[method], "label": label}
+            for name, method, label in (("Adam", "Adam", "Adam"), ("ensemble", "Nosé-Hoover", "ensemble"))
+        ],
+    }
+    return {
+        "title": "Where simmering helps on the noisy sine",
+        "slider": "cell (touch the map, or use the arrow keys)",
+        "places": [f"{until:,} epochs, T = {named[tau]}" for until, tau in cells],
+        "start": cells.index((2000, 0.05)),
+        "said": [
+            f"{until:,} epochs of Adam, then T = {named[tau]}: in {100 * won[until, tau]:.0f} % of {len(gain)} splits "
+            f"the ensemble has the higher test R²; the median change is {change[until, tau].median():+.4f}, in the "
+            f"split shown {change[until, tau].loc[0]:+.4f}."
+            for until, tau in cells
+        ],
+        "alt": "Left, a map of the share of splits that an ensemble improves, over temperature and epochs of Adam. "
+        "Right, the points of one split, the sine, Adam's fit, some warm networks and their average.",
         "panels": [chart, panel],
     }
 
@@ -481,7 +553,7 @@ def simmering() -> dict[str, Any]:
 
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
-    f.__name__: f for f in (temperature, spirals, noise, cooling, nucleation, simmering)
+    f.__name__: f for f in (temperature, spirals, noise, helps, cooling, nucleation, simmering)
 }
 
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from tqdm import tqdm
 
 import thermolib as tl
 
-__all__ = ["EARLY", "looks_until", "train_to"]
+__all__ = ["EARLY", "curves", "looks_until", "train_to"]
 
 #: Steps at which every record is looked at, so that a slice of it can be recomputed in seconds.
 EARLY = (1, 10, 50, 200)
@@ -50,3 +51,17 @@ def train_to(
             bar.update(look - at)
             yield look, history
             at, start = look, dataclasses.replace(history.final, mode=None)  # later legs repay compiling
+
+
+def curves(
+    ensemble: tl.Ensemble, law: Any, data: Any, steps: int, every: int, *, observe: dict[str, Any], **given: Any
+) -> pd.DataFrame:
+    """Train with few stops: what is observed early, at every so many steps and at the end; ``given`` as above."""
+    frames, now = [], 0
+    how: dict[str, Any] = {"observe": observe, "every": every, "compile": steps >= 1000} | given
+    for step, history in train_to(looks_until(steps, every, steps), ensemble, law, data, **how):
+        frame = history.frame[history.frame.step > now]
+        seen = frame.step.isin((*EARLY, steps)) | (frame.step % every == 0)
+        frames.append(frame.loc[seen, ["step", *observe]])
+        now = step
+    return pd.concat(frames, ignore_index=True)

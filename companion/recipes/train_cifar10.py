@@ -7,46 +7,41 @@ either direction, between the pixels too, and mirrored at random; the loss is th
 :math:`10^{-4}\,|w|^2` of the kernels. Adam and momentum lower their rate by 10 after epochs 80, 120 and 160, and by 2
 after 180, of 200; CoolMomentum cools over the whole run.
 
-The data lie on the device and are shifted and mirrored there, a minibatch at a time. All parameters are one vector, so
-that an optimizer is a few operations, and on a GPU everything up to the gradient is one CUDA graph. Order, shifts and
-mirror images are functions of (seed, epoch): a run that was stopped goes on as if it had not been.
+The data lie on the device and are shifted and mirrored there, a minibatch at a time. On a GPU everything up to the
+gradient is one CUDA graph. A run that was stopped goes on as if it had not been.
 
 Source: Borysenko and Byshkin (2021), section 5; He, Zhang, Ren, Sun (2016), section 4.2; the example of Keras.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import Tensor
 
-from companion.evidence.provenance import provenance, write_record
+from companion.recipes import cifar10, harness
+from companion.recipes.cifar10 import Images, Minibatches, Network
 from thermolib import datasets, optim
 from thermolib.data import Data, Split
-from thermolib.engine.checkpoint import Checkpoint
-from thermolib.ground import checks, noise
+from thermolib.ground import checks
 from thermolib.nets.models import resnet20
 from thermolib.observe import Thermometer
 
-__all__ = ["RATES", "Images", "Network", "Run", "Settings", "train"]
+__all__ = ["RATES", "Run", "Settings", "train"]
 
-#: Each optimizer with the paper's learning rate.
+#: Each optimizer with the paper's learning rate, and with its momentum coefficient.
 RATES = {"adam": 1e-3, "momentum": 1e-2, "coolmomentum": 1e-2}
+MOMENTA = {"adam": 0.0, "momentum": 0.9, "coolmomentum": 0.99}
 #: After these epochs of 200 the rate of Adam and momentum is this share of what it was at first.
 DROPS = {80: 0.1, 120: 0.01, 160: 0.001, 180: 0.0005}
 PENALTY = 1e-4
-SHIFT = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,12 +52,13 @@ class Settings:
     ----------
     optimizer : "adam", "momentum" or "coolmomentum".
     lr : the learning rate, at first; the paper's for the optimizer if not given.
-    rho0 : the momentum coefficient, CoolMomentum's at first.
-    epochs, batch : as many minibatches an epoch as are full.
+    rho0 : the momentum coefficient, CoolMomentum's at first; the paper's for the optimizer if not given.
+    epochs : passes over the images, in minibatches that are full.
     seed : of the initial parameters, the order of the images, and what is done to them.
+    batch : images a step.
     width : channels of the first stage.
-    images, tests : the first so many of the data.
-    pixels : of the images' sides; below 32, means over squares of pixels.
+    images, tests : to train on and to test on, the first so many of the data.
+    pixels : of the images' sides, 8, 16 or 32; below 32, means over squares of pixels.
     precision : "float32" or "bfloat16", of the convolutions.
 
     Raises
@@ -94,7 +90,7 @@ class Settings:
         if self.lr is None:
             object.__setattr__(self, "lr", RATES[self.optimizer])
         if self.rho0 is None:
-            object.__setattr__(self, "rho0", {"adam": 0.0, "momentum": 0.9, "coolmomentum": 0.99}[self.optimizer])
+            object.__setattr__(self, "rho0", MOMENTA[self.optimizer])
         checks.above("lr", self.lr)
         checks.at_least("rho0", self.rho0, below=1.0)
 
@@ -112,101 +108,12 @@ class Settings:
         return self.lr * min(past, default=1.0)
 
 
-class Images:
-    """Images on the device, minus the mean of those to train on, and what training does to them."""
+class Run(harness.Run):
+    """A network, its data and its optimizer.
 
-    def __init__(self, split: Split, mean: Tensor | None = None, *, pixels: int = 32, device: torch.device) -> None:
-        x = split.x.to(device, torch.float32) / 255
-        if pixels < x.shape[-1]:
-            x = F.avg_pool2d(x, x.shape[-1] // pixels)
-        self.mean = x.mean(0) if mean is None else mean
-        self.x = x.sub_(self.mean)
-        self.y = split.y.to(device)
-        identity = torch.eye(2, 3, device=device)[None]
-        self._grid = F.affine_grid(identity, [1, 3, pixels, pixels], align_corners=False)
-
-    def altered(self, rows: Tensor, shift: Tensor, mirrored: Tensor) -> Tensor:
-        """Images ``[B]``, each moved by a share of its sides ``[B, 2]`` and, where so ordered ``[B]``, mirrored.
-
-        Between pixels the interpolation is bilinear; what comes in from outside repeats the edge.
-        """
-        sides = torch.stack([1 - 2 * mirrored.to(shift.dtype), torch.ones_like(shift[:, 0])], 1)
-        grid = self._grid * sides[:, None, None, :] + 2 * shift[:, None, None, :]
-        return F.grid_sample(self.x[rows], grid, padding_mode="border", align_corners=False)
-
-
-class Network(nn.Module):
-    """A network whose parameters are one vector, kernels first, with one vector of gradients; and so its statistics.
-
-    An optimizer of ``parameters()`` sees one tensor. What computes is still the module given.
-    """
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        kernels = [layer.weight for layer in body.modules() if isinstance(layer, nn.Conv2d)]
-        known = {id(p) for p in kernels}
-        parameters = kernels + [p for p in body.parameters() if id(p) not in known]
-        self.kernels = sum(p.numel() for p in kernels)
-        flat = [(p.movedim(1, -1) if p.ndim == 4 else p).detach().flatten() for p in parameters]
-        self.vector = nn.Parameter(torch.cat(flat))
-        self.vector.grad = torch.zeros_like(self.vector)
-        values, slopes = (_parts(t, parameters) for t in (self.vector.data, self.vector.grad))
-        for p, value, slope in zip(parameters, values, slopes, strict=True):
-            p.data, p.grad = value, slope
-        normalisations = [layer for layer in body.modules() if isinstance(layer, nn.BatchNorm2d)]
-        means, variances = ([getattr(n, f"running_{which}") for n in normalisations] for which in ("mean", "var"))
-        self.register_buffer("statistics", torch.cat([*means, *variances]))
-        first, second = self.get_buffer("statistics").chunk(2)
-        sizes = [len(t) for t in means]
-        for layer, mean, variance in zip(normalisations, first.split(sizes), second.split(sizes), strict=True):
-            layer.running_mean, layer.running_var = mean, variance
-        self._body = (body,)  # in a tuple it is no submodule: its parameters are this module's one vector
-
-    def train(self, mode: bool = True) -> Network:
-        """Normalise by the statistics of each minibatch, or not."""
-        super().train(mode)
-        self._body[0].train(mode)
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The logits of images ``[B, 3, H, W]``."""
-        return self._body[0](x)
-
-    def penalty(self) -> Tensor:
-        """What the kernels add to the loss."""
-        return PENALTY * self.vector.detach()[: self.kernels].square().sum()
-
-
-def _parts(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """The vector in the shapes of the given tensors; kernels with their channels last, as convolutions like them."""
-    parts = vector.split([t.numel() for t in like])
-    return [
-        part.view(t.shape[0], *t.shape[2:], t.shape[1]).movedim(-1, 1) if t.ndim == 4 else part.view(t.shape)
-        for part, t in zip(parts, like, strict=True)
-    ]
-
-
-class Run:
-    """A network, its data and its optimizer; :meth:`epoch` makes one pass and returns what was seen.
-
-    :func:`train` is this in a loop, with a record and checkpoints.
-
-    Parameters
-    ----------
-    settings : of the run.
-    data : images ``[N, 3, 32, 32]`` in bytes, and classes ``[N]``, as :func:`thermolib.datasets.cifar10` returns them;
-        the first ``settings.images`` and ``settings.tests`` of them are used, the latter minus the mean of the former.
-    device : the GPU where there is one, if not given.
-
-    Attributes: ``settings``, ``device``, ``network`` (a :class:`Network`), ``optimizer``, and ``images`` and ``test``
-    (:class:`Images`). The initial parameters are drawn from ``settings.seed``, and PyTorch's own generator on the CPU
-    is left as it was.
-
-    Raises
-    ------
-    ValueError : fewer images than the settings ask for, a device that is not there.
-
-    Source: Borysenko and Byshkin (2021), section 5; He, Zhang, Ren, Sun (2016), section 4.2.
+    Takes the first ``settings.images`` and ``settings.tests`` of the data, as :func:`thermolib.datasets.cifar10` has
+    them. The initial parameters are drawn from ``settings.seed``, and PyTorch's own generator on the CPU is left as it
+    was. Raises ValueError for fewer images than the settings ask for and for a device that is not there.
     """
 
     def __init__(self, settings: Settings, data: Data, device: torch.device | str | None = None) -> None:
@@ -231,23 +138,10 @@ class Run:
             self.optimizer = torch.optim.SGD(parameters, s.lr, momentum=s.rho0)
         else:
             self.optimizer = optim.CoolMomentum(parameters, s.lr, s.rho0, steps=s.epochs * s.steps)
-        used = s.steps * s.batch
-        self._order = torch.zeros(used, dtype=torch.int64, device=self.device)
-        self._shift = torch.zeros(used, 2, device=self.device)
-        self._mirrored = torch.zeros(used, dtype=torch.bool, device=self.device)
-        self._step = torch.zeros(1, dtype=torch.int64, device=self.device)
+        super().__init__("running loss", network=self.network, optimizer=self.optimizer)
+        self.minibatches = Minibatches(self.images, s.batch, s.seed)
         self._running = torch.zeros((), dtype=torch.float64, device=self.device)
         self._graph: torch.cuda.CUDAGraph | None = None
-
-    def _plan(self, epoch: int) -> None:
-        """The order of the images and what happens to each, drawn for a whole epoch."""
-        s, used = self.settings, len(self._order)
-        key = noise.key(s.seed, 1, epoch, self.device)
-        self._order.copy_(noise.permutation(key, s.images)[0, :used])
-        self._shift.copy_(SHIFT * (2 * key.uniform(noise.ORDER + 1, 2 * used) - 1).reshape(used, 2))
-        self._mirrored.copy_(key.uniform(noise.ORDER + 2, used)[0] < 0.5)
-        self._step.zero_()
-        self._running.zero_()
 
     def _loss(self, x: Tensor, y: Tensor, reduction: str = "mean") -> tuple[Tensor, Tensor]:
         """Cross entropy and logits."""
@@ -259,40 +153,24 @@ class Run:
 
     def _gradient(self) -> None:
         """The gradient of the next minibatch; nothing in here asks the device for a number."""
-        s, vector = self.settings, self.network.vector
+        vector = self.network.vector
         assert vector.grad is not None
-        place = (self._step * s.batch + torch.arange(s.batch, device=self.device),)
-        rows = self._order[place]
-        x = self.images.altered(rows, self._shift[place], self._mirrored[place])
+        x, y = self.minibatches.next()
         vector.grad.zero_()
-        loss, _ = self._loss(x, self.images.y[rows])
+        loss, _ = self._loss(x, y)
         loss.backward()
         kernels = slice(self.network.kernels)
         vector.grad[kernels].add_(vector.detach()[kernels], alpha=2 * PENALTY)
-        self._running += loss.detach() + self.network.penalty()
-        self._step += 1
-
-    def _capture(self) -> None:
-        """Make a CUDA graph of the gradient; the trial steps that this takes are undone."""
-        kept = {name: value.clone() for name, value in self.network.state_dict().items()}
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(3):
-                self._gradient()
-        torch.cuda.current_stream().wait_stream(aside)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._gradient()
-        self.network.load_state_dict(kept)
+        self._running += loss.detach() + self._penalty()
 
     def begin(self, epoch: int) -> None:
         """Get ready for the steps of an epoch, counted from 0."""
         self.network.train()
-        self._plan(epoch)
+        self.minibatches.plan(epoch)
         if self.device.type == "cuda" and self._graph is None:
-            self._capture()
-            self._plan(epoch)
+            self._graph = self.network.captured(self._gradient)
+            self.minibatches.plan(epoch)
+        self._running.zero_()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(epoch)
 
@@ -304,9 +182,9 @@ class Run:
             self._graph.replay()
         self.optimizer.step()
 
-    def epoch(self, epoch: int) -> dict[str, float]:
-        """Train for one epoch, counted from 0, and look at the whole data: a row as :func:`train` returns them."""
-        s, began = self.settings, time.perf_counter()
+    def advance(self, look: bool) -> None:
+        """Train for one epoch, and look at the whole data if asked: a row as :func:`train` returns them."""
+        s, epoch, began = self.settings, self.made, time.perf_counter()
         self.begin(epoch)
         thermometer, with_statistics = Thermometer(self.network), Thermometer(self.network, statistics=True)
         extra = 0.0
@@ -318,21 +196,26 @@ class Run:
             if before is not None:  # the authors' program takes this one from zero, not from where it began
                 now = self._numbers()
                 extra = float(now.square().sum() - (now - before).square().sum())
-        running = float(self._running) / s.steps
-        warm = with_statistics.read()
+        warm, unseen = with_statistics.read(), (math.nan, math.nan)
+        test = self._look(self.test) if look else unseen
         row = {
             "epoch": epoch,
             "lr": s.rate(epoch),
             "rho": self._momentum(),
-            "running loss": running,
-            "clean loss": self._look(self.images)[0],
-            "test loss": (test := self._look(self.test))[0],
+            "running loss": float(self._running) / s.steps,
+            "clean loss": (self._look(self.images) if look else unseen)[0],
+            "test loss": test[0],
             "test accuracy": test[1],
             "temperature": thermometer.read(),
             "temperature with statistics": warm,
             "temperature as coded": warm + extra / (with_statistics.size * s.steps),
         }
-        return row | {"seconds": time.perf_counter() - began}
+        self.made += 1
+        self.rows.append(row | {"seconds": time.perf_counter() - began})
+
+    def _penalty(self) -> Tensor:
+        """What the kernels add to the loss."""
+        return PENALTY * self.network.squares()
 
     def _numbers(self) -> Tensor:
         """All numbers that the network stores."""
@@ -354,16 +237,7 @@ class Run:
             total += loss
             right += int((logits.argmax(1) == images.y[rows]).sum())
         self.network.train()
-        return float(total / len(images.x) + self.network.penalty()), right / len(images.x)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the next epoch needs."""
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        return float(total / len(images.x) + self._penalty()), right / len(images.x)
 
 
 def train(
@@ -372,6 +246,7 @@ def train(
     out: Path | str | None = None,
     *,
     until: int | None = None,
+    look_every: int = 1,
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -381,8 +256,9 @@ def train(
     ----------
     settings : of the run.
     data : :func:`thermolib.datasets.cifar10` if not given.
-    out : a folder for ``history.csv``, ``provenance.json`` and ``checkpoint.pt``, from which the same call goes on.
-    until : stop after so many epochs of ``settings.epochs``; a later call goes on.
+    out : a folder for the history and the checkpoint, from which the same call goes on.
+    until : stop after so many epochs; a later call goes on.
+    look_every : epochs between looks at all images; there is one after the last epoch too.
     device : the GPU where there is one, if not given.
     progress : show a bar.
 
@@ -397,64 +273,17 @@ def train(
 
     Raises
     ------
-    ValueError : settings that cannot be; a checkpoint of another run.
+    ValueError : settings that cannot be; a checkpoint of other settings or other code.
     """
-    last = settings.epochs if until is None else min(checks.integer("until", until, 1), settings.epochs)
     run = Run(settings, datasets.cifar10() if data is None else data, device)
-    rows: list[dict[str, float]] = []
-    checkpoint = None
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        checkpoint = Checkpoint(Path(out) / "checkpoint.pt", {"integrator": settings.optimizer} | asdict(settings))
-        if saved := checkpoint.load().get(0):
-            rows = saved["rows"]
-            run.load_state_dict(saved["run"])
-    bar = tqdm(total=last, initial=len(rows), unit=" epochs", disable=not progress, leave=False)
-    while len(rows) < last and all(math.isfinite(row["running loss"]) for row in rows[-1:]):
-        rows.append(run.epoch(len(rows)))
-        bar.update()
-        if checkpoint is not None:
-            checkpoint.save({0: {"rows": rows, "run": run.state_dict()}})
-            record = asdict(settings) | provenance("numpy", "pandas")
-            record |= {"device": run.device.type, "epochs made": len(rows)}
-            record["wall time in seconds"] = round(sum(row["seconds"] for row in rows))
-            write_record(Path(out or "."), pd.DataFrame(rows), record)
-    bar.close()
-    return pd.DataFrame(rows).astype({"epoch": int})
+        run.keep(out, settings.optimizer, asdict(settings), [cifar10, train], "numpy", "pandas")
+    return run.drive(settings.epochs, "epochs", until, look_every, progress=progress)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    given = Settings()
-    parser = argparse.ArgumentParser(
-        prog="python -m companion.recipes.train_cifar10", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("--optimizer", default=given.optimizer, help=" or ".join(RATES))
-    parser.add_argument("--lr", type=float, help="the learning rate at first (default: the paper's)")
-    parser.add_argument("--rho0", type=float, help="the momentum coefficient at first (default: the paper's)")
-    for name, what in (
-        ("epochs", "passes over the images"),
-        ("seed", "of all that is random"),
-        ("batch", "images a step"),
-        ("width", "channels of the first stage"),
-        ("images", "to train on"),
-        ("tests", "images to test on"),
-        ("pixels", "of a side: 8, 16 or 32"),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=getattr(given, name), help=f"{what} (default: %(default)s)")
-    parser.add_argument("--precision", default=given.precision, help="float32 or bfloat16 (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the history and the checkpoint to resume from"
-    )
-    parser.add_argument("--until", type=int, help="stop after so many epochs; the same command goes on")
-    parser.add_argument("--device", help="default: the GPU, where there is one")
-    args = vars(parser.parse_args(arguments))
-    where = {name: args.pop(name) for name in ("out", "until", "device")}
-    try:
-        history = train(Settings(**args), progress=True, **where)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
-    print(history.tail(1).to_string(index=False))
+    harness.command(Settings, train, arguments)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,8 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from companion import plots
-from thermolib.dynamics import (
-    LOL,
-    SGD,
-    SGLD,
-    Adam,
-    AdaptiveMonteCarlo,
-    AdLaLa,
-    CoolMomentum,
-    Langevin,
-    Momentum,
-    NoseHooverChain,
-)
-from thermolib.dynamics.base import Integrator, Value
+from thermolib import dynamics
+from thermolib.dynamics.base import Integrator
 from thermolib.ground import checks
 
 __all__ = ["GRADIENT", "METHODS", "Method", "Record", "best", "calibration_error", "panels", "repeated", "trials"]
@@ -79,34 +69,22 @@ class Method:
         return gradients if self.losses is None else GRADIENT * gradients // self.losses[minibatches]
 
 
-def _momentum(steps: int, lr: Value, forgotten: Value) -> Integrator:
-    return Momentum(lr, 1 - forgotten)
-
-
-def _cool_momentum(steps: int, lr: Value, forgotten: Value) -> Integrator:
-    return CoolMomentum(lr, 1 - forgotten, steps)
-
-
-def _langevin(steps: int, **given: Any) -> Integrator:
-    return Langevin("BAOAB", **given)
-
-
 def _plain(make: Callable[..., Integrator]) -> Callable[..., Integrator]:
     return lambda steps, **given: make(**given)
 
 
 #: The ten, in the order of the papers. ``forgotten`` is one minus the coefficient of momentum.
 METHODS = {
-    "SGD": Method(_plain(SGD)),
-    "momentum": Method(_momentum, size="lr"),
-    "Adam": Method(_plain(Adam)),
-    "SGLD": Method(_plain(SGLD)),
-    "BAOAB": Method(_langevin),
-    "LOL": Method(_plain(LOL)),
-    "AdLaLa": Method(_plain(AdLaLa)),
-    "CoolMomentum": Method(_cool_momentum, size="lr"),
-    "aMC": Method(_plain(AdaptiveMonteCarlo), losses=(1, 2)),
-    "Nosé-Hoover": Method(_plain(NoseHooverChain)),
+    "SGD": Method(_plain(dynamics.SGD)),
+    "momentum": Method(lambda steps, lr, forgotten: dynamics.Momentum(lr, 1 - forgotten), size="lr"),
+    "Adam": Method(_plain(dynamics.Adam)),
+    "SGLD": Method(_plain(dynamics.SGLD)),
+    "BAOAB": Method(_plain(partial(dynamics.Langevin, "BAOAB"))),
+    "LOL": Method(_plain(dynamics.LOL)),
+    "AdLaLa": Method(_plain(dynamics.AdLaLa)),
+    "CoolMomentum": Method(lambda steps, lr, forgotten: dynamics.CoolMomentum(lr, 1 - forgotten, steps), size="lr"),
+    "aMC": Method(_plain(dynamics.AdaptiveMonteCarlo), losses=(1, 2)),
+    "Nosé-Hoover": Method(_plain(dynamics.NoseHooverChain)),
 }
 
 

@@ -94,14 +94,14 @@ class Metropolis(Integrator):
         return MetropolisState(q, torch.full_like(q[:, 0], torch.finfo(q.dtype).max), _none(q))
 
     def begin(self, state: MetropolisState, potential: Potential) -> MetropolisState:
-        return state._replace(loss=_kept(state.loss, _finite(potential.loss(state.q))))
+        return state._replace(loss=_kept(state.loss, bounded(potential.loss(state.q))))
 
     def step(self, state: MetropolisState, potential: Potential, key: Key) -> MetropolisState:
         self = self.columns(state.q)
-        old = state.loss if _fixed(potential) else _finite(potential.loss(state.q))
+        old = state.loss if is_fixed(potential) else bounded(potential.loss(state.q))
         moved = state.q + self.step_size * key.normal(0, state.q.shape[1], state.q.dtype)
-        new = _finite(potential.loss(moved))
-        accept = _accept(old, new, self.temperature, key)
+        new = bounded(potential.loss(moved))
+        accept = accepted(old, new, self.temperature, key)
         return MetropolisState(
             torch.where(accept[:, None], moved, state.q), torch.where(accept, new, old), state.accepted + accept
         )
@@ -206,12 +206,12 @@ class AdaptiveMonteCarlo(Integrator):
 
     def step(self, state: AdaptiveMonteCarloState, potential: Potential, key: Key) -> AdaptiveMonteCarloState:
         self = self.columns(state.q)
-        fixed = _fixed(potential)
+        fixed = is_fixed(potential)
         old, signal = (state.loss, state.signal) if fixed else self._look(potential, state.q)
         move = state.mean + state.sigma * self._scale(signal) * key.normal(0, state.q.shape[1], state.q.dtype)
         moved = state.q + move
-        new, new_signal = self._look(potential, moved) if fixed else (_finite(potential.loss(moved)), signal)
-        accept = _accept(old, new, self.temperature, key)
+        new, new_signal = self._look(potential, moved) if fixed else (bounded(potential.loss(moved)), signal)
+        accept = accepted(old, new, self.temperature, key)
         column = accept[:, None]
         mean = torch.where(column, state.mean + self.mean_rate * (move - state.mean), state.mean)
         rejected = torch.where(column, 0.0, state.rejected + 1)
@@ -229,9 +229,9 @@ class AdaptiveMonteCarlo(Integrator):
     def _look(self, potential: Any, q: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and the signals of the same pass through the data."""
         if not self.signal_norm:
-            return _finite(potential.loss(q)), q.new_ones(len(q), 1)
+            return bounded(potential.loss(q)), q.new_ones(len(q), 1)
         loss, signal = potential.loss_and_signals(q)
-        return _finite(loss), torch.where(signal.isfinite(), signal, 0.0)
+        return bounded(loss), torch.where(signal.isfinite(), signal, 0.0)
 
     def _scale(self, signal: Tensor) -> Tensor:
         r""":math:`\lambda`, one value per parameter or one for all: 0 where there is no signal."""
@@ -250,12 +250,12 @@ def _none(q: Tensor) -> Tensor:
     return torch.zeros(len(q), dtype=torch.int64, device=q.device)
 
 
-def _fixed(potential: Potential) -> bool:
+def is_fixed(potential: Potential) -> bool:
     """Whether the potential is the same function at every step, so that a loss stays known."""
     return bool(getattr(potential, "fixed", False))
 
 
-def _finite(loss: Tensor) -> Tensor:
+def bounded(loss: Tensor) -> Tensor:
     """What is not a finite number counts as the largest one."""
     return torch.where(loss.isfinite(), loss, torch.finfo(loss.dtype).max)
 
@@ -267,7 +267,7 @@ def _kept(known: Tensor, loss: Tensor) -> Tensor:
     return torch.where(same, known, loss)
 
 
-def _accept(old: Tensor, new: Tensor, temperature: Value, key: Key) -> Tensor:
+def accepted(old: Tensor, new: Tensor, temperature: Value, key: Key) -> Tensor:
     threshold = old - (temperature * torch.log(key.uniform(1, 1, old.dtype)))[:, 0]
     return (new <= threshold) & (new < torch.finfo(new.dtype).max)
 

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from thermolib.engine.chunks import Chunk
 from thermolib.engine.job import Job
+from thermolib.ground import checks
 
 __all__ = ["Final", "History"]
 
@@ -48,7 +49,7 @@ class History:
     (missing where it did not). A replica that diverged keeps its last finite state. ``final`` is the last state,
     ``compiled`` says how the steps ran, ``seconds`` how long, ``replica_steps`` how many there were: the steps that
     this run made (not those it found in a checkpoint), times the replicas that made them. ``method`` is the
-    integrator's name.
+    integrator's name, ``observed`` are the names of the observations.
     """
 
     frame: pd.DataFrame
@@ -57,11 +58,31 @@ class History:
     seconds: float
     replica_steps: int = 0
     method: str = ""
+    observed: tuple[str, ...] = ()
 
     @property
     def last(self) -> pd.DataFrame:
         """The rows of the last step."""
         return self.frame[self.frame["step"] == self.frame["step"].max()]
+
+    def to_arviz(self, after: int = 0) -> Any:
+        """The observations as an ``InferenceData`` of ArviZ, whose R-hat, effective sample sizes and traces are theirs.
+
+        Replicas are the chains, observed steps the draws. Replicas that diverged are left out, and the steps up to
+        ``after``. All chains should sample the same law, and so have the same hyperparameters. Raises ValueError where
+        nothing is left, ImportError without ArviZ.
+        """
+        try:
+            import arviz
+        except ImportError as error:
+            raise ImportError("to_arviz needs ArviZ: pip install 'thermo-companion[arviz]'") from error
+        rows = self.frame[self.frame["diverged"].isna() & (self.frame["step"] > checks.integer("after", after, 0))]
+        if rows.empty or not self.observed:
+            raise ValueError(f"there are no observations after step {after} of replicas that did not diverge")
+        tables = {name: rows.pivot(index="replica", columns="step", values=name) for name in self.observed}
+        table = next(iter(tables.values()))
+        where = {"chain": table.index.to_numpy(), "draw": table.columns.to_numpy()}
+        return arviz.from_dict(posterior={name: t.to_numpy() for name, t in tables.items()}, coords=where)
 
 
 def join(job: Job, chunks: dict[int, Chunk], mode: bool | str) -> Final:

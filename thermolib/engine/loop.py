@@ -109,7 +109,8 @@ def run(
     final = join(job, chunks, mode)
     frame = table(job, records, final)
     seconds = time.perf_counter() - began
-    return History(frame, final, job.compiled is not None, seconds, made, type(job.integrator).__name__)
+    method, observed = type(job.integrator).__name__, tuple(job.observe)
+    return History(frame, final, job.compiled is not None, seconds, made, method, observed)
 
 
 def positions(start: Any, integrator: Integrator) -> Tensor:

@@ -14,7 +14,7 @@ from thermolib.optim.contract import named
 from thermolib.optim.in_layers import LOL, AdLaLa, LangevinInLayers, layers
 from thermolib.optim.momentum import CoolMomentum
 from thermolib.optim.monte_carlo import AdaptiveMonteCarlo
-from thermolib.optim.single import SGLD, AdaptiveLangevin, Langevin, NoseHooverChain
+from thermolib.optim.single import SGLD, AdaptiveLangevin, Langevin, NoseHooverChain, PreconditionedSGLD
 
 __all__ = [
     "LOL",
@@ -26,6 +26,7 @@ __all__ = [
     "Langevin",
     "LangevinInLayers",
     "NoseHooverChain",
+    "PreconditionedSGLD",
     "layers",
     "named",
     "of",

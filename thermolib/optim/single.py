@@ -15,7 +15,7 @@ from thermolib.ground import checks, noise
 from thermolib.optim.base import Dynamics
 from thermolib.optim.contract import Params
 
-__all__ = ["SGLD", "AdaptiveLangevin", "Langevin", "NoseHooverChain"]
+__all__ = ["SGLD", "AdaptiveLangevin", "Langevin", "NoseHooverChain", "PreconditionedSGLD"]
 
 
 class Langevin(Dynamics, law=dynamics.Langevin):
@@ -24,6 +24,10 @@ class Langevin(Dynamics, law=dynamics.Langevin):
 
 class SGLD(Dynamics, law=dynamics.SGLD):
     """Stochastic gradient Langevin dynamics, :class:`thermolib.SGLD`, as an optimizer."""
+
+
+class PreconditionedSGLD(Dynamics, law=dynamics.PreconditionedSGLD):
+    """Preconditioned stochastic gradient Langevin dynamics, :class:`thermolib.PreconditionedSGLD`, as an optimizer."""
 
 
 class AdaptiveLangevin(Dynamics, law=dynamics.AdaptiveLangevin):
