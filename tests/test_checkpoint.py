@@ -363,14 +363,14 @@ def test_the_file_of_another_run_is_refused(change, tmp_path):
 
 def test_functions_of_one_name_are_told_from_each_other(tmp_path):
     def go(potential, schedule, name):
-        chain = tl.NoseHooverChain(0.01, temperature=0.1, schedule=schedule)
+        chain = tl.NoseHooverChain(0.01, temperature=schedule)
         return tl.simulate(potential, chain, torch.ones(3, 2), 10, checkpoint=tmp_path / name, progress=False)
 
-    go(lambda q: q.square().sum(1), lambda step, target: 0.1 * target, "run")
-    go(lambda q: q.square().sum(1), lambda step, target: 0.1 * target, "run")  # the same again, from another line
+    go(lambda q: q.square().sum(1), lambda n: 0.1 + 0.1 * n, "run")
+    go(lambda q: q.square().sum(1), lambda n: 0.1 + 0.1 * n, "run")  # the same again, from another line
     for potential, schedule in (
-        (lambda q: 2 * q.square().sum(1), lambda step, target: 0.1 * target),
-        (lambda q: q.square().sum(1), lambda step, target: 0.2 * target),
+        (lambda q: 2 * q.square().sum(1), lambda n: 0.1 + 0.1 * n),
+        (lambda q: q.square().sum(1), lambda n: 0.1 + 0.2 * n),
     ):
         with pytest.raises(ValueError, match="belongs to another run, of NoseHooverChain"):
             go(potential, schedule, "run")
