@@ -135,6 +135,7 @@ def test_what_a_ported_chapter_decides_is_on_the_board(book):
 def test_findings_are_filled_in_from_the_verdicts(book):
     found = book(value=REPRODUCED, larger=CONTRADICTED)
     said = "Of 4 statements 2 are judged, 1 reproduced, 1 not; the value is 1.02 ± 0.01."
+    said += " Not judged yet: 1 of its 4 statements."
     assert board.finding(found, found.papers[0]) == said
     (paper,) = found.papers
     unjudged = board.Board(found.papers, tuple(e for e in found.entries if not e.row), frozenset(), {})

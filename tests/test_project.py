@@ -127,7 +127,7 @@ def test_the_hosted_workflow_is_make_test_in_shards():
 def test_once_a_week_everything_is_computed_and_audited():
     weekly = JOBS["weekly"]
     assert WORKFLOW[True]["schedule"] and weekly["if"] == "github.event_name == 'schedule'"  # YAML reads `on` as true
-    assert [run.split()[:2] for run in commands(weekly)] == [["make", "reproduce"], ["make", "audit"]]
+    assert [run.split()[:2] for run in commands(weekly)[:2]] == [["make", "reproduce"], ["make", "audit"]]
     assert "AUDIT_SHARE=" in commands(weekly)[1]
 
 

@@ -130,7 +130,7 @@ def summary(entries: list[Entry]) -> str:
 
 
 def finding(board: Board, paper: Paper) -> str:
-    """The sentence of findings of a paper, with its counts and values filled in."""
+    """The sentence of findings of a paper, with its counts and values filled in, and how many statements wait."""
     entries = board.of(paper.key)
     number = counts(entries)
     judged = sum(number.values()) - number[NOT_RUN]
@@ -143,7 +143,9 @@ def finding(board: Board, paper: Paper) -> str:
         raise ValueError(f"{paper.key}.yaml: finding: {{{unknown[0]}}} is neither a count nor a statement")
     if not judged:
         return f"None of its {len(entries)} statements has been judged by the rules of this book yet."
-    return re.sub(r"{([^{}]*)}", lambda m: str(filled[m[1]]), paper.finding)
+    said = re.sub(r"{([^{}]*)}", lambda m: str(filled[m[1]]), paper.finding).strip()
+    waiting = sum(entry.verdict in (AGAIN, NOT_RUN) for entry in entries)
+    return f"{said} Not judged yet: {waiting} of its {len(entries)} statements." if waiting else said
 
 
 #: The columns of a table of statements, where all are shown.
