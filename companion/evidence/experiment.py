@@ -202,6 +202,9 @@ class Experiment:
         if missing := [name for name in part.columns if name not in whole.columns]:
             raise Difference(f"{self.name}: the record has no column {missing[0]!r}")
         part = part.reindex(columns=whole.columns)  # what other methods alone have is empty in these rows
+        for key in self.keys:
+            if part[key].dtype.kind in "iu" and whole[key].dtype.kind == "f":
+                part[key] = part[key].astype(float)  # the slice has 1 where the record has 0.1 too
         for table in (part, whole):
             if (twice := table[self.keys].duplicated()).any():
                 raise Difference(f"{self.name}: two rows have the keys {self._keys(table, int(twice.argmax()))}")
