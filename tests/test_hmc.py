@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import integrate
+from small import regression
 
 import thermolib as tl
 from thermolib.dynamics import hmc
@@ -62,28 +63,23 @@ def test_a_loss_that_is_not_finite_is_a_rejection():
 
 def test_the_posterior_of_bayesian_linear_regression():
     """On an ensemble, against the closed form."""
-    n, variance, precision, replicas = 40, 0.5, 3.0, 1000
-    generator = torch.Generator().manual_seed(5)
-    x = torch.randn(n, 1, generator=generator)
-    y = (0.9 * x[:, 0] - 2) + variance**0.5 * torch.randn(n, generator=generator)
-    design = torch.cat([x, torch.ones(n, 1)], 1).double()
-    covariance = torch.linalg.inv(design.T @ design / variance + precision * torch.eye(2).double())
-    mean = covariance @ (design.T @ y.double()) / variance
+    problem, replicas = regression(), 1000
     ensemble = tl.Ensemble(torch.nn.Linear(1, 1), replicas, seed=2, device="cpu")
     history = tl.train(
         ensemble,
-        tl.HMC(step_size=0.5, temperature=1 / n, leaps=3),
-        tl.datasets.Split(x, y),
-        loss=lambda output, target: tl.losses.mse(output, target) / (2 * variance),
-        prior=precision,
+        tl.HMC(step_size=0.5, temperature=1 / problem.n, leaps=3),
+        problem.data,
+        loss=problem.loss,
+        prior=problem.precision,
         steps=25,
         compile=False,
         progress=False,
         workers=1,
     )
     q = history.final.q.double()
-    assert ((q.mean(0) - mean).abs() < 4.5 * (covariance.diag() / replicas).sqrt()).all()
-    assert ((q.var(0) / covariance.diag() - 1).abs() < 4.5 * (2 / replicas) ** 0.5).all()
+    variance = problem.covariance.diag()
+    assert ((q.mean(0) - problem.mean).abs() < 4.5 * (variance / replicas).sqrt()).all()
+    assert ((q.var(0) / variance - 1).abs() < 4.5 * (2 / replicas) ** 0.5).all()
     assert (history.final.state.accepted > 5).all()
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from small import BAOAB, DATA, needs_compiler, runs, train
+from small import BAOAB, DATA, needs_compiler, regression, runs, train
 from torch import nn
 
 import thermolib as tl
@@ -325,20 +325,15 @@ def test_a_dynamics_that_copies_positions_works_among_partitions(how):
 
 def test_the_posterior_of_bayesian_linear_regression():
     """Against the closed form: mean and covariance, within 4.5 standard errors."""
-    n, variance, precision, replicas = 40, 0.5, 3.0, 2000
-    generator = torch.Generator().manual_seed(5)
-    x = torch.randn(n, 1, generator=generator)
-    y = (0.9 * x[:, 0] - 2) + variance**0.5 * torch.randn(n, generator=generator)
-    design = torch.cat([x, torch.ones(n, 1)], 1).double()
-    covariance = torch.linalg.inv(design.T @ design / variance + precision * torch.eye(2).double())
-    mean = covariance @ (design.T @ y.double()) / variance
+    problem, replicas = regression(), 2000
+    n, data, precision = problem.n, problem.data, problem.precision
+    covariance, mean = problem.covariance, problem.mean
     ensemble = tl.Ensemble(nn.Linear(1, 1), replicas, seed=2, device="cpu")
     law = tl.Langevin("BAOAB", step_size=0.5, friction=1.0, temperature=1 / n)
 
     def sampled(prior, count=replicas, steps=60):
         some = tl.Ensemble(nn.Linear(1, 1), count, seed=2, device="cpu")
-        given = {"loss": lambda output, target: tl.losses.mse(output, target) / (2 * variance), "prior": prior}
-        data = tl.datasets.Split(x, y)
+        given = {"loss": problem.loss, "prior": prior}
         return train(some, law, data=data, batch_size=None, steps=steps, every=steps, **given).final.q.double()
 
     def far(q):
@@ -354,7 +349,6 @@ def test_the_posterior_of_bayesian_linear_regression():
     assert far(sampled(None)) > 10, "without the prior it is another law"
     by_hand = sampled(lambda p: precision / 2 * sum(value.square().sum() for value in p.values()), 5)
     torch.testing.assert_close(by_hand, sampled(precision, 5), rtol=1e-4, atol=1e-5)
-    data = tl.datasets.Split(x, y)
     quiet = ensemble.potential(tl.losses.mse, data, precision)(ensemble.q) - ensemble.potential(tl.losses.mse, data)(
         ensemble.q
     )

@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from small import Counting
 
 import thermolib as tl
 from tests import records, test_optim
@@ -44,28 +45,11 @@ def test_its_law(name):
     assert abs(deviation(record, record.sampler(**record.wrong))) > 4.5
 
 
-class Counted:
-    """A potential that is the same at every step and counts what it is asked."""
-
-    fixed = True
-
-    def __init__(self):
-        self.forces = self.losses = 0
-
-    def force(self, q):
-        self.forces += 1
-        return -q
-
-    def loss(self, q):
-        self.losses += 1
-        return q.square().sum(1) / 2
-
-
 @each
 def test_what_a_step_costs(name):
-    record, potential = RECORDS[name], Counted()
+    record, potential = RECORDS[name], Counting()
     law = record.counterpart(**record.arguments).bind(records.SIZES)
-    state = law.enter(law.begin(law.init(torch.ones(3, 20)), Counted()), Counted(), tl.noise.key(0, 3))
+    state = law.enter(law.begin(law.init(torch.ones(3, 20)), Counting()), Counting(), tl.noise.key(0, 3))
     for step in range(1, 4):
         state = law.step(state, potential, tl.noise.key(0, 3, step))
     assert (potential.forces, potential.losses) == (3 * record.forces, 3 * record.losses)
@@ -86,7 +70,7 @@ def test_a_replica_alone_is_the_replica_in_the_batch(name):
     record = RECORDS[name]
     ends = []
     for rows in ([0, 1, 2], [2]):
-        law, potential = record.counterpart(**record.arguments).bind(records.SIZES), Counted()
+        law, potential = record.counterpart(**record.arguments).bind(records.SIZES), Counting()
         key = tl.noise.key(0, torch.tensor(rows))
         state = law.begin(law.init(torch.arange(60.0).reshape(3, 20)[rows] / 60), potential)
         for step in range(5):

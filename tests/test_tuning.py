@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small import Counting
 
 import thermolib as tl
 from companion.recipes import tuning
@@ -23,21 +24,6 @@ RANGES = {
     "aMC": {"step_size": (0.001, 0.1), "mean_rate": (0.001, 0.1), "patience": (10.0, 100.0)},
     "Nosé-Hoover": {"step_size": (0.01, 0.1), "temperature": (1e-6, 1e-3), "masses": (0.1, 10.0)},
 }
-
-
-class Counting:
-    """How many gradients and how many losses a run of an integrator evaluates."""
-
-    def __init__(self, fixed):
-        self.fixed, self.forces, self.losses = fixed, 0, 0
-
-    def force(self, q):
-        self.forces += 1
-        return -q
-
-    def loss(self, q):
-        self.losses += 1
-        return q.square().sum(1) / 2
 
 
 @pytest.mark.parametrize("minibatches", [False, True])

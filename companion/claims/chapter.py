@@ -78,8 +78,8 @@ class Verdicts:
                     self.variant(id, setting, other.to_numpy())
 
     @staticmethod
-    def _taken(one: Statement, changed: Mapping[str, Any], evidence: Mapping[str, Evidence]) -> list[pd.Series]:
-        entries = [entry | dict(changed) for entry in one.taken]
+    def _taken(one: Statement, changed: dict[str, Any], evidence: Mapping[str, Evidence]) -> list[pd.Series]:
+        entries = [entry | changed for entry in one.taken]
         return [_values(evidence[entry["from"]].frame, **entry) for entry in entries]
 
     def curve(self, id: str, ours: Any, statistic: Callable[[Any], float], *, of: Evidence) -> str:

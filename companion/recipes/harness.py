@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -44,7 +45,7 @@ def code(program: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
-class Run:
+class Run(ABC):
     """A training that can be kept in a folder and goes on from there; a program adds ``device`` and :meth:`advance`.
 
     Parameters
@@ -64,9 +65,9 @@ class Run:
         self._out: Path | None = None
         self._process = 0
 
+    @abstractmethod
     def advance(self, look: bool) -> None:
         """Make one more epoch or step, and look at the whole data if asked."""
-        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """What the next epoch or step needs."""
