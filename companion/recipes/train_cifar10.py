@@ -15,11 +15,13 @@ Source: Borysenko and Byshkin (2021), section 5; He, Zhang, Ren, Sun (2016), sec
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -34,7 +36,7 @@ from thermolib.ground import checks
 from thermolib.nets.models import resnet20
 from thermolib.observe import Thermometer
 
-__all__ = ["RATES", "Run", "Settings", "train"]
+__all__ = ["DROPS", "RATES", "Run", "Settings", "kept", "train"]
 
 #: Each optimizer with the paper's learning rate, and with its momentum coefficient.
 RATES = {"adam": 1e-3, "momentum": 1e-2, "coolmomentum": 1e-2}
@@ -184,34 +186,48 @@ class Run(harness.Run):
 
     def advance(self, look: bool) -> None:
         """Train for one epoch, and look at the whole data if asked: a row as :func:`train` returns them."""
-        s, epoch, began = self.settings, self.made, time.perf_counter()
+        began = time.perf_counter()
+        (row,) = self.epoch([self.settings.steps], None if look else 0)
+        del row["step"]
+        self.made += 1
+        self.rows.append(row | {"seconds": time.perf_counter() - began})
+
+    def epoch(self, looks: Sequence[int], glance: int | None = None) -> Iterator[dict[str, float]]:
+        """Train for the next epoch as far as the last of ``looks``, in steps: a row at each, of the epoch so far.
+
+        Losses and accuracy are looked at on the first ``glance`` images of either kind: on all if not given, on none
+        with 0.
+        """
+        s, epoch, unseen = self.settings, self.made, (math.nan, math.nan)
         self.begin(epoch)
-        thermometer, with_statistics = Thermometer(self.network), Thermometer(self.network, statistics=True)
-        extra = 0.0
-        for step in range(s.steps):
-            before = self._numbers() if epoch == step == 0 else None
+        thermometers = Thermometer(self.network), Thermometer(self.network, statistics=True)
+        heat, extra, read = [0.0, 0.0], 0.0, 0
+        for step in range(1, max(looks) + 1):
+            before = self._numbers() if epoch == 0 and step == 1 else None
             self.step()
-            thermometer.step()
-            with_statistics.step()
+            for thermometer in thermometers:
+                thermometer.step()
             if before is not None:  # the authors' program takes this one from zero, not from where it began
                 now = self._numbers()
                 extra = float(now.square().sum() - (now - before).square().sum())
-        warm, unseen = with_statistics.read(), (math.nan, math.nan)
-        test = self._look(self.test) if look else unseen
-        row = {
-            "epoch": epoch,
-            "lr": s.rate(epoch),
-            "rho": self._momentum(),
-            "running loss": float(self._running) / s.steps,
-            "clean loss": (self._look(self.images) if look else unseen)[0],
-            "test loss": test[0],
-            "test accuracy": test[1],
-            "temperature": thermometer.read(),
-            "temperature with statistics": warm,
-            "temperature as coded": warm + extra / (with_statistics.size * s.steps),
-        }
-        self.made += 1
-        self.rows.append(row | {"seconds": time.perf_counter() - began})
+            if step not in looks:
+                continue
+            heat = [(was * read + t.read() * (step - read)) / step for was, t in zip(heat, thermometers, strict=True)]
+            read = step
+            test = unseen if glance == 0 else self.look(self.test, glance)
+            yield {
+                "epoch": epoch,
+                "step": step,
+                "lr": s.rate(epoch),
+                "rho": self._momentum(),
+                "running loss": float(self._running) / step,
+                "clean loss": (unseen if glance == 0 else self.look(self.images, glance))[0],
+                "test loss": test[0],
+                "test accuracy": test[1],
+                "temperature": heat[0],
+                "temperature with statistics": heat[1],
+                "temperature as coded": heat[1] + extra / (thermometers[1].size * step),
+            }
 
     def _penalty(self) -> Tensor:
         """What the kernels add to the loss."""
@@ -227,17 +243,29 @@ class Run(harness.Run):
         return float(self.settings.rho0 or 0.0)
 
     @torch.no_grad()
-    def _look(self, images: Images) -> tuple[float, float]:
-        """Loss, penalty included, and accuracy on images as they are, with the moving statistics."""
-        self.network.eval()
+    def look(self, images: Images, glance: int | None = None, *, own: bool = False) -> tuple[float, float]:
+        """Loss, penalty included, and accuracy on images as they are, or on the first ``glance`` of them.
+
+        They are normalised by the moving statistics, or by the ``own`` of each thousand of them.
+        """
+        kept, count = self.network.get_buffer("statistics").clone(), len(images.x) if glance is None else glance
+        self.network.train(own)
         total, right = torch.zeros((), device=self.device, dtype=torch.float64), 0
-        for part in range(0, len(images.x), 1000):
-            rows = slice(part, part + 1000)
+        for part in range(0, count, 1000):
+            rows = slice(part, min(part + 1000, count))
             loss, logits = self._loss(images.x[rows], images.y[rows], "sum")
             total += loss
             right += int((logits.argmax(1) == images.y[rows]).sum())
         self.network.train()
-        return float(total / len(images.x) + self._penalty()), right / len(images.x)
+        self.network.get_buffer("statistics").copy_(kept)
+        return float(total / count + self._penalty()), right / count
+
+
+def kept(folder: Path) -> tuple[Settings, pd.DataFrame, dict[str, Any]]:
+    """The settings of a training that lies in a folder, finished or not, its history, and where it comes from."""
+    about = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    settings = Settings(**{field.name: about[field.name] for field in fields(Settings)})
+    return settings, pd.read_csv(folder / "history.csv"), about
 
 
 def train(
@@ -245,6 +273,7 @@ def train(
     data: Data | None = None,
     out: Path | str | None = None,
     *,
+    start: Path | None = None,
     until: int | None = None,
     look_every: int = 1,
     device: torch.device | str | None = None,
@@ -257,6 +286,7 @@ def train(
     settings : of the run.
     data : :func:`thermolib.datasets.cifar10` if not given.
     out : a folder for the history and the checkpoint, from which the same call goes on.
+    start : a checkpoint of another training to go on from, with these settings: of other code, or another precision.
     until : stop after so many epochs; a later call goes on.
     look_every : epochs between looks at all images; there is one after the last epoch too.
     device : the GPU where there is one, if not given.
@@ -277,7 +307,10 @@ def train(
     """
     run = Run(settings, datasets.cifar10() if data is None else data, device)
     if out is not None:
-        run.keep(out, settings.optimizer, asdict(settings), [cifar10, train], "numpy", "pandas")
+        what = asdict(settings) | ({} if start is None else {"start": str(start)})
+        run.keep(out, settings.optimizer, what, [cifar10, train], "numpy", "pandas")
+    if start is not None and not run.made:
+        run.begin_from(start)
     return run.drive(settings.epochs, "epochs", until, look_every, progress=progress)
 
 
