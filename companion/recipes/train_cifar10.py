@@ -248,7 +248,8 @@ class Run(harness.Run):
 
         They are normalised by the moving statistics, or by the ``own`` of each thousand of them.
         """
-        kept, count = self.network.get_buffer("statistics").clone(), len(images.x) if glance is None else glance
+        kept = self.network.get_buffer("statistics").clone()
+        count = len(images.x) if glance is None else min(glance, len(images.x))
         self.network.train(own)
         total, right = torch.zeros((), device=self.device, dtype=torch.float64), 0
         for part in range(0, count, 1000):
