@@ -3,11 +3,13 @@
 import re
 import subprocess
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import thermolib as tl
 from book.tools.chapters import ROOT
-from companion.evidence import Difference
+from companion.evidence import Difference, Experiment
 from companion.evidence.experiment import of_chapter
 from companion.evidence.records import all_records
 from companion.runs import audit
@@ -23,11 +25,75 @@ def of_commit() -> int:
     return int(done.stdout[:8], 16) if not done.returncode else 0
 
 
-def test_slices_of_the_project_s_records_agree(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    visits = list(audit.audit(0.001, of_commit()))
-    print(*visits, sep="\n")
-    assert [visit.problem for visit in visits if visit.problem] == []
+#: Columns of which a slice cannot find one value that is a fifth larger, and why.
+NOT_FOUND = {
+    "only the end of a training or a chain knows it": {
+        "does_simmering_help/": "alone, last quarter, log loss, loss, mean, median, network, single",
+        "loss_landscapes/": "barrier, far rise, near rise, p, ridge, saddle, saddles, training barrier",
+        "partitioned_integrators/classifiers": "pieces",
+        "partitioned_settings/single_points": "still",
+        "retrofit/": "log-loss, spread",
+        "thermostat/warming": "laplacian",
+        "weights/momenta": "kurtosis",
+    },
+    "one more or less in a bin or of some fifty nodes": {
+        "overfitting_and_temperature/": "silent",
+        "weights/": "b, o, w",
+    },
+    "the size of a rounding error": {"errata_coolmomentum/layers": "bias"},
+    "the number of the draw, which is 0 in some slices": {"": "draw"},
+}
+
+
+@pytest.fixture(scope="module")
+def visited():
+    """What an audit of all records says, and of each record what it recomputed and compared that with."""
+    compared, compare = {}, Experiment.compare
+
+    def kept(one, part, whole):
+        compared[one.name] = one, part, whole
+        return compare(one, part, whole)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(Experiment, "compare", kept)
+        return list(audit.audit(0.001, of_commit())), compared
+
+
+def test_slices_of_the_project_s_records_agree(visited):
+    print(*visited[0], sep="\n")
+    assert [visit.problem for visit in visited[0] if visit.problem] == []
+
+
+def family(column: str) -> str:
+    """The name of a column without the numbers at its end: bins and pixels are many columns of one kind."""
+    return re.sub(r"[\d ]+$", "", column)
+
+
+def test_one_value_that_is_a_fifth_larger_is_found_in_every_column_of_every_record(visited):
+    excused = {
+        (record, name) for group in NOT_FOUND.values() for record, names in group.items() for name in names.split(", ")
+    }
+    missed = set()
+    for one, part, whole in visited[1].values():
+        measured = part.columns.drop(one.keys)
+        for kind in {family(name) for name in measured if pd.api.types.is_numeric_dtype(part[name])}:
+            of_kind = [name for name in measured if family(name) == kind]
+            sizes = part[of_kind].abs().to_numpy(float)
+            sizes = np.where(np.isfinite(sizes), sizes, 0)
+            row, column = np.unravel_index(sizes.argmax(), sizes.shape)
+            altered = part.reset_index(drop=True).astype({of_kind[column]: float})
+            altered.loc[row, of_kind[column]] *= 1.2
+            try:
+                one.compare(altered, whole)
+            except Difference as found:
+                assert of_kind[column] in str(found)
+            else:
+                missed.add((one.name, kind))
+    unexpected = {
+        (record, kind) for record, kind in missed if not any(record.startswith(r) and kind == k for r, k in excused)
+    }
+    assert visited[1] and unexpected == set()
 
 
 def test_records_name_commits_of_this_history():

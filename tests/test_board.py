@@ -193,3 +193,15 @@ def test_values_of_a_statement_are_taken_from_where_its_file_says():
     one = "chapter: one, taken: [{from: spirals, column: accuracy}, {from: spirals, column: loss}]}"
     with pytest.raises(ValueError, match="value: taken has 2 entries, which the rule 'number' cannot use"):
         parse("partitioned", PAPER.replace("scale: s, chapter: one}", f"scale: s, {one}", 1))
+
+
+def test_the_filter_says_how_much_of_a_scale_the_paper_gives(book):
+    def kind(word):
+        return book(PAPER.replace("scale: s, chapter: one}", f"scale: s, {word} chapter: one}}", 1), value="reproduced",
+                    larger="reproduced").entries[0].scale  # fmt: skip
+
+    assert kind("") == kind("given: fully,") == "the paper's"
+    assert kind("given: partly,") == "the paper's, as far as it gives one"
+    assert kind("given: nothing,") == "ours, for the paper gives none"
+    with pytest.raises(ValueError, match="value: given 'half' is not known; known: fully, partly, nothing"):
+        kind("given: half,")

@@ -283,6 +283,10 @@ def test_live_evidence_stands_beside_the_record(made):
         (lambda one: one.load(run=3, steps=12), "'run' is no parameter of tiny/spirals; it has: runs, steps, methods"),
         (lambda one: one.load(steps=12), "tiny/spirals needs a value for 'runs'"),
         (lambda one: Experiment(one.function, "tiny", keys=[], check={"step": 1}, quick={}), "check='step' is no"),
+        (
+            lambda one: Experiment(one.function, "tiny", keys=[], check={"runs": 1}, quick={}, further=["steps"]),
+            "further='steps' is none of what check changes: runs",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(made, act, message):
@@ -305,6 +309,9 @@ def test_slices_at_random_are_of_the_record_and_differ_by_seed(made):
     assert made.slice_at_random(0.5, 3) == chosen[3]
     assert {tuple(one["runs"]) for one in chosen} >= {(0, 1), (0, 2), (1, 2)}
     assert {one["methods"][0] for one in chosen} == {"SGD", "SGLD"} and all(one["steps"] == 6 for one in chosen)
+    made.further = ["steps"]  # and now and then one goes to the end of the record
+    ends = [made.slice_at_random(0.5, seed).get("steps", 12) for seed in range(20)]
+    assert set(ends) == {6, 12} and ends.count(12) < 10 and len(made._part({"steps": 12, "runs": [2]})) == 2 * 7
     few = [made.slice_at_random(1e-6, seed) for seed in range(5)]
     assert all(len(one["runs"]) == made.check["runs"] == 2 and len(one["methods"]) == 1 for one in few)
 

@@ -36,9 +36,20 @@
     said.textContent = `${shown} of ${rows.length} statements`;
   }
 
-  form.addEventListener("change", show);
+  // What is chosen stands in the address, so that a link to it can be sent.
+  function chosen() {
+    show();
+    const said = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
+    history.replaceState(null, "", said.size ? `?${said}` : location.pathname);
+  }
+
+  form.addEventListener("change", chosen);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(show));
+  form.addEventListener("reset", () => setTimeout(chosen));
   form.hidden = false;
+  for (const [name, value] of new URLSearchParams(location.search)) {
+    const select = form.elements[name];
+    if ([...(select?.options ?? [])].some((option) => option.value === value)) select.value = value;
+  }
   show(); // a browser that goes back restores what was chosen
 })();

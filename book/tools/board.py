@@ -16,6 +16,12 @@ from companion.runs.shown import claimed, outputs
 
 VERDICTS = (REPRODUCED, CONTRADICTED, NOT_RESOLVED, NOT_RUN)
 AGAIN, NOTHING = "to be judged again", "states nothing that can be decided"
+#: The filter's word for a scale that its paper gives fully, partly or not at all.
+SCALES = {
+    "fully": "the paper's",
+    "partly": "the paper's, as far as it gives one",
+    "nothing": "ours, for the paper gives none",
+}
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,7 @@ class Entry:
             return "your run"
         if self.verdict == NOT_RUN:
             return "smaller than the paper's"
-        if self.statement.scale.startswith("the paper gives none"):
-            return "ours, for the paper gives none"
-        return "the paper's" if self.statement.scale else "does not depend on scale"
+        return SCALES[self.statement.given] if self.statement.scale else "does not depend on scale"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ A file lists every figure and table of its paper, every statement that the book 
         because: Why that margin.
       against: 0.5                 # the share that is to be exceeded (share)
         scale: 10,000 steps, 500 nodes    # the paper's scale, for a reader
+        given: fully                 # whether the paper gives it: fully, partly or nothing, where it is ours
         needs: {steps: 10000}        # what the parameters of the record must reach, once there is one
         chapter: weights             # the chapter that decides it
         taken:                       # where our values lie: one entry, or two for an order and for what is similar
@@ -66,6 +67,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "holds": (),
     "none": ("reason",),
 }
+#: How much of a scale its paper gives.
+GIVEN = ("fully", "partly", "nothing")
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Statement:
     against: float = 0.5
     because: str = ""
     scale: str = ""
+    given: str = "fully"
     needs: dict[str, float] = field(default_factory=dict)
     taken: tuple[dict[str, Any], ...] = ()
     others: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -180,6 +184,8 @@ def _statement(item: dict[str, Any]) -> Statement:
     wanted = RULES[made.rule] + (() if made.rule == "none" else ("chapter",))
     if missing := [name for name in wanted if getattr(made, name) in (None, "")]:
         raise ValueError(f"{made.id}: {missing[0]} is missing, which the rule {made.rule!r} needs")
+    if made.given not in GIVEN:
+        raise ValueError(f"{made.id}: given {made.given!r} is not known; known: {', '.join(GIVEN)}")
     if made.margin is not None and not made.margin > 0:
         raise ValueError(f"{made.id}: margin {made.margin} must be above zero")
     if made.taken and len(made.taken) != {"number": 1, "share": 1, "order": 2, "similar": 2}.get(made.rule):

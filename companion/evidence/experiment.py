@@ -104,17 +104,19 @@ class Experiment:
     check, quick : what differs from the record's parameters at these scales.
     pick : parameters of which an audit chooses values at random: of a list some of its items, of a number n some of
         0 to n - 1, given as a list.
+    further : parameters of ``check`` that keep the record's value in some of the audits, for nothing here amplifies
+        rounding, and a run is the same to its end.
     rtol : within which a recomputed row agrees.
     atol : by column, for counts and shares, where one point more or less is a step; 1e-6 for other columns.
     """
 
     def __init__(
         self, function: Callable[..., pd.DataFrame], chapter: str, *, keys: Sequence[str], check: Mapping[str, Any],
-        quick: Mapping[str, Any], pick: Sequence[str] = (), rtol: float = 1e-3,
+        quick: Mapping[str, Any], pick: Sequence[str] = (), further: Sequence[str] = (), rtol: float = 1e-3,
         atol: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         self.function, self.chapter, self.keys = function, chapter, list(keys)
-        self.check, self.quick, self.pick = dict(check), dict(quick), list(pick)
+        self.check, self.quick, self.pick, self.further = dict(check), dict(quick), list(pick), list(further)
         self.rtol, self.atol = rtol, dict(atol or {})
         found = inspect.signature(function).parameters.values()
         self.resumes = any(p.name == "checkpoints" and p.kind is p.KEYWORD_ONLY for p in found)
@@ -122,6 +124,8 @@ class Experiment:
         for what, given in (("check", check), ("quick", quick), ("pick", dict.fromkeys(pick))):
             if unknown := sorted(set(given) - set(self.defaults)):
                 raise ValueError(f"{what}={unknown[0]!r} is no parameter of {function.__name__}")
+        if unknown := sorted(set(self.further) - set(check)):
+            raise ValueError(f"further={unknown[0]!r} is none of what check changes: {', '.join(check)}")
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: Any, **given: Any) -> pd.DataFrame:
@@ -236,11 +240,12 @@ class Experiment:
         """The changes that make a slice of randomly chosen runs, of a share of them, at least one of each ``pick``.
 
         Where the chapter's own slice takes n of them, at least n: products of one row are rounded otherwise than those
-        of several, and hot networks amplify that within steps.
+        of several, and hot networks amplify that within steps. One slice of four goes as far as ``further`` allows.
         """
         generator = np.random.default_rng([seed, attempt, zlib.crc32(self.name.encode())])
         parameters = self.record.provenance()["parameters"]
-        changes = dict(self.check)
+        to_the_end = generator.random() < 0.25
+        changes = {name: value for name, value in self.check.items() if not (to_the_end and name in self.further)}
         for name in self.pick:
             there = parameters[name]
             items, own = numbers(there), self.check.get(name, 1)
