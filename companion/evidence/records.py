@@ -167,7 +167,7 @@ class Record:
                 "processor seconds": processor,
                 "reference loop in seconds": round((before + reference_loop()) / 2, 3),
             }
-            adopted = {key: making.frame.attrs[key] for key in ("adopted",) if key in making.frame.attrs}
+            adopted = {name: said for name, said in making.frame.attrs.items() if name == "adopted"}
             self.store(making.frame, {"parameters": asked, **spent, **about, **adopted})
             shutil.rmtree(folder)
 
