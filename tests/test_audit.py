@@ -82,6 +82,8 @@ def test_one_value_that_is_a_fifth_larger_is_found_in_every_column_of_every_reco
             of_kind = [name for name in measured if family(name) == kind]
             sizes = part[of_kind].abs().to_numpy(float)
             sizes = np.where(np.isfinite(sizes), sizes, 0)
+            if not sizes.max():
+                continue  # zero everywhere in this slice: a fifth more is the same
             row, column = np.unravel_index(sizes.argmax(), sizes.shape)
             altered = part.reset_index(drop=True).astype({of_kind[column]: float})
             altered.loc[row, of_kind[column]] *= 1.2
@@ -103,7 +105,8 @@ def test_records_name_commits_of_this_history():
 
     if git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
         pytest.skip("the history is not here: a shallow copy, or one that is no repository")
-    named = {name for record in all_records(ROOT) for name in record.provenance()["commit"].split(", ")}
+    commits = [name for record in all_records(ROOT) for name in record.provenance()["commit"].split(", ")]
+    named = {name.removesuffix(" with changes") for name in commits}  # which the provenance says
     assert [name for name in sorted(named) if git("merge-base", "--is-ancestor", name, "HEAD").returncode] == []
 
 
