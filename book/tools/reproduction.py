@@ -28,6 +28,8 @@ from companion.runs.shown import claimed
 
 #: Columns that parameters belong to which are not called after them.
 COLUMNS = {"moves": "step", "looks": "step"}
+#: Columns that count from zero, so that n of them end with n - 1.
+COUNTED = {"run", "replica", "split", "draw"}
 #: Tags of cells that are executed again, and whose outputs are not compared.
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 
@@ -96,12 +98,13 @@ def within_reach(record: Record, one: Experiment) -> tuple[int, int]:
     for name, value in one.check.items():
         given = np.atleast_1d(value)
         for word in name.split("_"):
-            values = frame.get(COLUMNS.get(word, word.removesuffix("s")))
-            if values is None or not given.size or name in one.pick:
+            column = COLUMNS.get(word, word.removesuffix("s"))
+            if column not in frame or not given.size or name in one.pick:
                 continue
-            text = pd.api.types.is_string_dtype(values)
+            text = pd.api.types.is_string_dtype(frame[column])
             if text == (given.dtype.kind == "U"):
-                within = values.isin(given) if text else values <= given.max()
+                last = np.nan if text else given.max() - (column in COUNTED and np.isscalar(value))
+                within = frame[column].isin(given) if text else frame[column] <= last
                 near, far = near & within, far if name in one.further else far & within
     return int(near.sum()), int(far.sum())
 
@@ -141,8 +144,11 @@ class Reproduction(SphinxDirective):
         if there := list(recorded_by(source)):
             near, far = np.sum([within_reach(*one) for one in there], axis=0)
             rows = sum(record.provenance()["rows"] for record, _ in there)
-            said = f"The {len(there)} records have {rows:,} rows. An audit chooses from {near:,} of them, {near / rows:.0%}"
-            found.append(nodes.paragraph(text=f"{said}, and one audit of four from {far:,}, {far / rows:.0%}."))
+            said = (
+                f"The {len(there)} records have {rows:,} rows. An audit chooses from {near:,} of them, "
+                f"{near / rows:.0%}, and one audit of four from {far:,}, {far / rows:.0%}."
+            )
+            found.append(nodes.paragraph(text=said))
             head = ("Experiment", "Rows", "Size", "Parameters", "Date", "Commit", "Machine", "Cost", "Recomputed")
             found.append(table(head, [[nodes.Text(text) for text in line(*one)] for one in there], "records"))
         again = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}

@@ -12,6 +12,7 @@ from companion.claims.statements import Statement, statements
 from companion.claims.verdict import NOT_RUN, Verdict
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from companion.evidence import Evidence
@@ -77,7 +78,7 @@ class Verdicts:
 
     @staticmethod
     def _taken(
-        entries: list[dict[str, Any]], evidence: Mapping[str, Evidence]
+        entries: Iterable[dict[str, Any]], evidence: Mapping[str, Evidence]
     ) -> tuple[list[np.ndarray], dict[str, bool]]:
         values = [_values(evidence[entry["from"]].frame, **entry) for entry in entries]
         same = len({entry["from"] for entry in entries}) == 1 and len({tuple(v.index) for v in values}) == 1
@@ -145,11 +146,12 @@ class Verdicts:
         self._variants.setdefault(id, []).append({"setting": setting, "ours": said, "verdict": found, "detail": detail})
 
     def _variant(self, one: Statement, ours: tuple[Any, ...], paired: bool) -> Verdict:
+        if one.rule == "number":
+            return self._number(one, ours[0], None, None)
+        first, second = ours
         if one.rule == "order":
-            return comparisons.order(*ours, paired)
-        if one.rule == "similar":
-            return comparisons.similar(*ours, margin=float(one.margin or 0), paired=paired)
-        return self._number(one, *ours, None, None)
+            return comparisons.order(first, second, paired)
+        return comparisons.similar(first, second, margin=float(one.margin or 0), paired=paired)
 
     @property
     def rows(self) -> list[Row]:

@@ -91,7 +91,7 @@ class Statement:
     given: str = "fully"
     needs: dict[str, float] = field(default_factory=dict)
     taken: tuple[dict[str, Any], ...] = ()
-    others: dict[str, dict[str, Any]] = field(default_factory=dict)
+    others: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     reason: str = ""
     rows: tuple[str, ...] = ()
 
