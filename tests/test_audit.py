@@ -41,6 +41,7 @@ NOT_FOUND = {
         "weights/": "b, o, w",
     },
     "the size of a rounding error": {"errata_coolmomentum/layers": "bias"},
+    "the temperature of a trial, which is 0 for some methods": {"loss_landscapes/tuning": "temperature"},
     "the number of the draw, which is 0 in some slices": {"": "draw"},
 }
 
