@@ -14,6 +14,7 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
+import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
@@ -423,10 +424,31 @@ def test_the_live_thermostat_finds_the_friction_of_the_library(visit):
     assert figure.locator(".panels").inner_html() != before and "NaN" not in before
 
 
+def test_the_live_chain_has_the_means_of_the_record(visit):
+    page = visit("notebooks/thermostat.html")
+    figure = page.locator("#live-chain")
+    record = pd.read_csv(build.ROOT / "results" / "thermostat" / "orbits.csv.gz")
+    ends = record[record["step"] == record["step"].max()].set_index(["links", "replica"])["q2"]
+    figure.locator("input[name=links]").fill("1")
+    for start, replica in (("0.3", 0), ("4", 15)):
+        figure.locator("input[name=start]").fill(start)
+        mean = float(figure.locator("figcaption").inner_text().split("⟨q²⟩ = ")[1].split()[0])
+        assert mean == pytest.approx(ends[1, replica], abs=0.05) and abs(mean - 1) > 0.2, "a ring"
+        for links in "23":
+            figure.locator("input[name=links]").fill(links)
+            mean = float(figure.locator("figcaption").inner_text().split("⟨q²⟩ = ")[1].split()[0])
+            assert mean == pytest.approx(1, abs=0.1)
+        figure.locator("input[name=links]").fill("1")
+    before = figure.locator(".panels").inner_html()
+    figure.locator("button").click()
+    page.wait_for_timeout(300)
+    assert figure.locator(".panels").inner_html() != before and "NaN" not in before
+
+
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("name", ["words", "noise"])
+@pytest.mark.parametrize("name", ["words", "noise", "chain"])
 def test_live_figures_can_be_read(visit, name, viewport):
-    page = {"words": CHAPTER, "noise": "notebooks/adaptive_langevin.html"}[name]
+    page = {"words": CHAPTER, "noise": "notebooks/adaptive_langevin.html", "chain": "notebooks/thermostat.html"}[name]
     figure = visit(page, viewport=viewport).locator(f"#live-{name}")
     assert figure.locator(".control").bounding_box()["y"] < figure.locator(".panels").bounding_box()["y"]
     widths = figure.locator("svg").evaluate_all("all => all.map(svg => svg.clientWidth)")

@@ -109,7 +109,7 @@ def test_outputs_may_have_any_shape():
     ensemble = tl.Ensemble(Returns(lambda y: y.unflatten(-1, (3, 4))), 2, device="cpu")
     found = tl.Predictions(DATA.test.x)
     train(ensemble, loss=lambda y, target: y.square().mean(), collect=found)
-    mean, spread, votes, _ = found.result
+    mean, spread, votes, *_ = found.result
     assert mean.shape == spread.shape == votes.shape == (2, 40, 3, 4)
     torch.testing.assert_close(votes.sum(-1), torch.ones(2, 40, 3).double())
     torch.testing.assert_close(mean[1], torch.stack(list(found.kept))[:, 1].double().mean(0))

@@ -28,7 +28,7 @@ def test_mean_spread_votes_and_quantiles_are_those_of_all_samples():
     found = tl.Predictions(torch.zeros(4, 1), keep=64)
     for sample in y:
         found.add(sample)
-    mean, spread, votes, _ = found.result
+    mean, spread, votes, *_ = found.result
     torch.testing.assert_close(mean, y.mean(0))
     torch.testing.assert_close(spread, y.std(0))
     torch.testing.assert_close(votes[..., 1], (y[..., 1] > y[..., 0]).double().mean(0))
@@ -61,7 +61,7 @@ def test_a_run_is_sampled_after_the_beginning_at_even_distances():
     assert torch.equal(list(kept)[-1], history.final.q)
     assert torch.equal(next(iter(kept)), train(ensemble, DATA, steps=12).final.q)
     for one, other in zip(kept.predict(x), gathered.result, strict=True):
-        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(one, other, equal_nan=True)  # outputs are no probabilities and have no entropy
 
 
 def test_samples_on_the_disk_say_what_they_are_and_are_not_taken_for_others(tmp_path):
@@ -274,3 +274,102 @@ def test_the_memory_of_a_prediction_does_not_depend_on_the_number_of_samples():
     few, many = simmering.memory(63 * 2), simmering.memory(63 * 16)  # 63 are kept after both
     assert many == pytest.approx(few, rel=0.02)
     assert simmering.memory(500, list) > 4 * simmering.memory(100, list)
+
+
+def test_calibration_error_of_classifiers_that_know_how_sure_they_are_and_of_one_that_does_not():
+    n = 200_000
+    p = tl.noise.key(1, 1).uniform(1, n)[0]
+    y = (tl.noise.key(2, 1).uniform(1, n)[0] < p).long()
+    # each of ten bins has n/10 points, whose share of right answers has the standard deviation of sqrt(pq/(n/10))
+    bound = 5 * 0.5 / math.sqrt(n / 10)
+    overconfident = torch.where(p > 0.5, 1.0, 0.0)
+    errors = tl.observe.calibration_error(torch.stack([p, overconfident]), y)
+    assert errors[0] < bound
+    # it is sure, and right in the mean of max(p, 1 - p), three quarters
+    assert abs(float(errors[1]) - 0.25) < bound
+    both = tl.observe.calibration_error(torch.stack([1 - p, p], -1)[None], y)
+    torch.testing.assert_close(both[0], errors[0])
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_entropy_and_mutual_information_are_those_of_their_definitions(classes):
+    """Three samples of two replicas: one whose samples contradict each other, one that always says the same."""
+    first = torch.tensor([[0.9, 0.1, 0.8], [0.7, 0.7, 0.7]], dtype=torch.float64)
+    found = tl.Predictions(torch.zeros(1, 1), transform=torch.sigmoid if classes == 1 else lambda y: y.softmax(-1))
+    for sample in first.T:
+        logit = sample.logit().reshape(2, 1, 1)
+        found.add(logit if classes == 1 else torch.cat([torch.zeros_like(logit), logit], -1))
+
+    def entropy(p):
+        return -(p * p.log() + (1 - p) * (1 - p).log())
+
+    result, mean = found.result, first.mean(1)
+    torch.testing.assert_close(result.entropy[:, 0], entropy(mean))
+    torch.testing.assert_close(result.expected_entropy[:, 0], entropy(first).mean(1))
+    torch.testing.assert_close(result.mutual_information[:, 0], entropy(mean) - entropy(first).mean(1))
+    assert result.mutual_information[1].abs() < 1e-12 < 0.1 < result.mutual_information[0]
+    pooled = result.pooled()
+    torch.testing.assert_close(pooled.mutual_information[0, 0], entropy(mean.mean()) - entropy(first).mean())
+
+
+def test_outputs_that_are_no_probabilities_have_no_entropy():
+    for values in (torch.full((1, 1, 1), 1.5), torch.full((1, 1, 3), 0.2), torch.full((1, 1, 2), -0.5)):
+        found = tl.Predictions(torch.zeros(1, 1))
+        found.add(values)
+        with pytest.raises(ValueError, match="no predictions of probabilities"):
+            found.result.mutual_information  # noqa: B018
+    found = tl.Predictions(torch.zeros(1, 1), transform=torch.sigmoid)  # a replica that diverged spoils none
+    found.add(torch.tensor([0.0, math.nan]).reshape(2, 1, 1), diverged=torch.tensor([False, True]))
+    assert found.result.entropy[0, 0] == pytest.approx(math.log(2))
+
+
+def normal_samples(spread, noise, points=4000, samples=400):
+    """Predictions with a spread, and targets that scatter by it and by the noise of an observation."""
+    draw = torch.Generator().manual_seed(1)
+    centre = torch.randn(points, generator=draw, dtype=torch.float64)
+    found = tl.Predictions(torch.zeros(points, 1), keep=2)
+    for _ in range(samples):
+        one = centre + spread * torch.randn(points, generator=draw, dtype=torch.float64)
+        found.add(torch.stack([one, one])[..., None])
+    scatter = math.hypot(spread, noise) * torch.randn(points, generator=draw, dtype=torch.float64)
+    return found.result, centre, centre + scatter
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_intervals_cover_as_often_as_they_say(level):
+    result, centre, target = normal_samples(0.4, 0.3)
+    low, high = tl.observe.interval(result, level, noise=0.3)
+    assert low.shape == (2, 4000)
+    half = 0.5 * math.sqrt(2) * float(torch.special.erfinv(torch.tensor(level)))
+    assert float((high - low).mean()) / 2 == pytest.approx(half, rel=0.01)
+    assert float((high + low - 2 * centre).abs().mean()) < 0.05
+    covered = tl.observe.coverage(result, target, level, noise=0.3)
+    assert (covered - level).abs().max() < 5 * math.sqrt(level * (1 - level) / 4000)
+    without = tl.observe.coverage(result, target, level)  # the noise of the data forgotten
+    assert (without < level - 0.05).all()
+    assert torch.equal(tl.observe.coverage(result, torch.stack([target, target + 9]), level, 0.3)[1], torch.tensor(0.0))
+
+
+def test_the_log_density_is_that_of_the_normal_law_and_best_with_the_noise_there_is():
+    result, _, target = normal_samples(0.4, 0.3)
+    law = torch.distributions.Normal(result.mean[..., 0], (result.spread[..., 0].square() + 0.09).sqrt())
+    torch.testing.assert_close(tl.observe.log_density(result, target, 0.3), law.log_prob(target).mean(1))
+    best = tl.observe.log_density(result, target, 0.3)
+    assert all((tl.observe.log_density(result, target, wrong) < best).all() for wrong in (0.0, 0.1, 0.6))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda one: tl.observe.interval(one, 1.0), r"level=1.0 is not allowed"),
+        (lambda one: tl.observe.interval(one, 0.0), r"level=0.0 is not allowed"),
+        (lambda one: tl.observe.coverage(one, torch.zeros(1), noise=-1.0), r"noise=-1.0 is not allowed"),
+        (lambda one: tl.observe.log_density(one._replace(mean=one.mean.expand(1, 1, 2)), torch.zeros(1)), "has 2 out"),
+        (lambda one: tl.observe.calibration_error(torch.tensor([[1.5]]), torch.tensor([1])), "between 0 and 1"),
+    ],
+)
+def test_bad_scores_are_refused(call, says):
+    found = tl.Predictions(torch.zeros(1, 1))
+    found.add(torch.zeros(1, 1, 1))
+    with pytest.raises(ValueError, match=says):
+        call(found.result)

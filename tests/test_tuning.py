@@ -82,21 +82,6 @@ def test_repeated_changes_the_step_size_and_nothing_else():
     torch.testing.assert_close(found["rho"], torch.full((3,), 0.9))
 
 
-def test_calibration_error_of_classifiers_that_know_how_sure_they_are_and_of_one_that_does_not():
-    n = 200_000
-    p = tl.noise.key(1, 1).uniform(1, n)[0]
-    y = (tl.noise.key(2, 1).uniform(1, n)[0] < p).long()
-    # each of ten bins has n/10 points, whose share of right answers has the standard deviation of sqrt(pq/(n/10))
-    bound = 5 * 0.5 / math.sqrt(n / 10)
-    overconfident = torch.where(p > 0.5, 1.0, 0.0)
-    errors = tuning.calibration_error(torch.stack([p, overconfident]), y)
-    assert errors[0] < bound
-    # it is sure, and right in the mean of max(p, 1 - p), three quarters
-    assert abs(float(errors[1]) - 0.25) < bound
-    both = tuning.calibration_error(torch.stack([1 - p, p], -1)[None], y)
-    torch.testing.assert_close(both[0], errors[0])
-
-
 RECORD = """chapter    any
 
 waves, SGD, tuned: {"step_size": 0.25}
@@ -159,7 +144,6 @@ def test_the_panels_show_scores_curves_step_sizes_and_temperatures():
         (lambda: tuning.trials({"a": (0.0, 1.0)}, 3), "above zero"),
         (lambda: tuning.trials({"a": (0.1, 1.0)}, 0), "number=0"),
         (lambda: tuning.METHODS["aMC"].steps(0, True), "gradients=0"),
-        (lambda: tuning.calibration_error(torch.tensor([[1.5]]), torch.tensor([1])), "between 0 and 1"),
     ],
 )
 def test_bad_input_is_refused(call, says):

@@ -1,5 +1,6 @@
 // A hundred oscillators, U = q²/2, computed here, in the page: under a word of A, B and O that the reader chooses, and
-// with noise in the force, at a fixed friction and with the thermostat of Adaptive Langevin.
+// with noise in the force, at a fixed friction and with the thermostat of Adaptive Langevin; and one of them under a
+// chain of thermostats.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const [COUNT, SIZE, TAIL] = [100, 300, 400]; // oscillators; of a panel; steps over which the thermometers average
@@ -209,6 +210,86 @@
     run(figure, begin, () => advance(4));
   }
 
+  // One oscillator at T = 1 under a Nosé-Hoover chain with masses of one, from rest, by the splitting of the library.
+  function chain(figure) {
+    const [H, LONG, TRAIL, REACH] = [0.1, 40000, 3000, 5]; // step; steps of the averages; steps drawn; half an axis
+    const chosen = (name) => Number(figure.querySelector(`[name=${name}]`).value);
+    const [plane, gauge] = figure.querySelectorAll("svg");
+    const caption = figure.querySelector("figcaption");
+
+    const place = (value) => SIZE / 2 + (Math.max(-REACH, Math.min(REACH, value)) * SIZE) / 2 / REACH;
+    add(plane, "line", { x1: 0, x2: SIZE, y1: SIZE / 2, y2: SIZE / 2, stroke: GRID });
+    add(plane, "line", { y1: 0, y2: SIZE, x1: SIZE / 2, x2: SIZE / 2, stroke: GRID });
+    add(plane, "text", { x: SIZE - 4, y: SIZE / 2 - 5, "text-anchor": "end" }, "q");
+    add(plane, "text", { x: SIZE / 2 + 5, y: 12 }, "v");
+    const trail = add(plane, "polyline", { fill: "none", stroke: BLUE, "stroke-width": 0.7, opacity: 0.6 });
+    const dot = add(plane, "circle", { r: 4, fill: ORANGE });
+
+    const height = (value) => SIZE - 30 - (Math.min(value, 2) / 2) * (SIZE - 75);
+    for (const value of [0, 0.5, 1, 1.5, 2]) {
+      add(gauge, "line", { x1: 40, x2: SIZE, y1: height(value), y2: height(value), stroke: value === 1 ? INK : GRID });
+      add(gauge, "text", { x: 34, y: height(value) + 4, "text-anchor": "end" }, String(value));
+    }
+    add(gauge, "text", { x: 40, y: 14 }, "means of the path so far; 1 is right");
+    const bars = [BLUE, ORANGE].map((fill, i) => add(gauge, "rect", { x: 70 + 120 * i, width: 70, fill, opacity: 0.75 }));
+    const labels = [0, 1].map((i) => add(gauge, "text", { x: 105 + 120 * i, "text-anchor": "middle" }));
+    ["⟨q²⟩", "⟨v²⟩"].forEach((name, i) => add(gauge, "text", { x: 105 + 120 * i, y: SIZE - 8, "text-anchor": "middle" }, name));
+
+    const fresh = () => ({ q: chosen("start"), v: 0, vs: Array(chosen("links")).fill(0), steps: 0, sums: [0, 0] });
+    function step(now) {
+      const { vs } = now;
+      const pull = (k) => (k ? vs[k - 1] ** 2 : now.v ** 2) - 1;
+      const kick = (k, t) => {
+        const brake = k + 1 < vs.length ? Math.exp((-t / 2) * vs[k + 1]) : 1;
+        vs[k] = (vs[k] * brake + t * pull(k)) * brake;
+      };
+      const outer = () => {
+        now.q += (H / 2) * now.v;
+        for (let k = 0; k < vs.length; k += 2) kick(k, H / 2);
+      };
+      outer();
+      const brake = Math.exp((-H / 2) * vs[0]);
+      now.v = (now.v * brake - H * now.q) * brake;
+      for (let k = 1; k < vs.length; k += 2) kick(k, H);
+      outer();
+      now.steps += 1;
+      now.sums = [now.sums[0] + now.q ** 2, now.sums[1] + now.v ** 2];
+    }
+
+    let [now, points] = [];
+    function begin() {
+      const links = chosen("links");
+      figure.querySelectorAll("output").forEach((output) => (output.textContent = String(chosen(output.dataset.of))));
+      const far = fresh();
+      for (let n = 0; n < LONG; n++) step(far);
+      const said = far.sums.map((sum) => (sum / LONG).toFixed(2));
+      const where = links === 1 ? "stays on a ring, which depends on its start" : "fills the plane, wherever it starts";
+      caption.textContent = `Look at the path. With ${links} link${links > 1 ? "s" : ""} it ${where}. After ${LONG.toLocaleString("en")} steps ⟨q²⟩ = ${said[0]} and ⟨v²⟩ = ${said[1]}.`;
+      [now, points] = [fresh(), []];
+      advance(links === 1 ? TRAIL : TRAIL / 2);
+    }
+
+    function advance(steps) {
+      for (let n = 0; n < steps; n++) {
+        step(now);
+        points.push(`${place(now.q).toFixed(1)},${(SIZE - place(now.v)).toFixed(1)}`);
+      }
+      points = points.slice(-TRAIL);
+      trail.setAttribute("points", points.join(" "));
+      dot.setAttribute("cx", place(now.q).toFixed(1));
+      dot.setAttribute("cy", (SIZE - place(now.v)).toFixed(1));
+      bars.forEach((bar, i) => {
+        const mean = now.sums[i] / now.steps;
+        bar.setAttribute("y", height(mean).toFixed(1));
+        bar.setAttribute("height", (height(0) - height(mean)).toFixed(1));
+        labels[i].setAttribute("y", (height(mean) - 8).toFixed(1));
+        labels[i].textContent = mean.toFixed(2);
+      });
+    }
+
+    run(figure, begin, () => advance(6));
+  }
+
   // Play and pause; a control that is touched begins anew.
   function run(figure, begin, advance) {
     const button = figure.querySelector("button");
@@ -225,4 +306,5 @@
 
   document.querySelectorAll("#live-words").forEach(words);
   document.querySelectorAll("#live-noise").forEach(noise);
+  document.querySelectorAll("#live-chain").forEach(chain);
 })();

@@ -596,7 +596,7 @@ class Touch(SphinxDirective):
 
 
 class Oscillator(SphinxDirective):
-    """``{oscillator}`` and ``{oscillator} noise``: computed in the page by ``book/_static/oscillator.js``."""
+    """``{oscillator}``, with ``noise`` or ``chain``: computed in the page by ``book/_static/oscillator.js``."""
 
     optional_arguments = 1
     SLIDERS: ClassVar = {
@@ -610,10 +610,12 @@ class Oscillator(SphinxDirective):
             ("h", "step size h", 0.05, 0.4, 0.05, 0.2),
             ("gamma", "friction γ", 0.1, 1, 0.1, 0.5),
         ),
+        "chain": (("links", "links of the chain", 1, 3, 1, 1), ("start", "start at rest, q", 0.3, 4, 0.1, 1.5)),
     }
     LOOK: ClassVar = {
         "words": "Left, oscillators in the plane of position and momentum; right, what two thermometers read.",
         "noise": "Left, temperatures at a fixed friction and with a thermostat; right, the friction over time.",
+        "chain": "Left, the path of one oscillator in the plane of position and velocity; right, two means along it.",
     }
 
     def run(self) -> list[nodes.Node]:

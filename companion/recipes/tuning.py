@@ -24,7 +24,7 @@ from thermolib import dynamics
 from thermolib.dynamics.base import Integrator
 from thermolib.ground import checks
 
-__all__ = ["GRADIENT", "METHODS", "Method", "Record", "best", "calibration_error", "panels", "repeated", "trials"]
+__all__ = ["GRADIENT", "METHODS", "Method", "Record", "best", "panels", "repeated", "trials"]
 
 #: Evaluations of the loss that a gradient costs: its own pass forward, and a pass backward of twice the work.
 GRADIENT = 3
@@ -137,40 +137,6 @@ def best(found: Mapping[str, Tensor], scores: Any) -> dict[str, float]:
     if not np.isfinite(means).any():
         raise ValueError("scores holds no trial that is finite: the ranges are too wide")
     return {name: float(f"{float(column[int(means.argmax())]):.4g}") for name, column in found.items()}
-
-
-def calibration_error(probability: Tensor, target: Tensor, bins: int = 10) -> Tensor:
-    r"""Expected calibration error: the mean distance between how sure a classifier is and how often it is right.
-
-    .. math:: \sum_{b} \frac{n_b}{B}\,\left|\,\overline{\text{right}}_b - \overline{\text{confidence}}_b\,\right|
-
-    Parameters
-    ----------
-    probability : of each class ``[R, B, K]``, or of class 1 where there are two, ``[R, B]``.
-    target : classes ``[B]``.
-    bins : of equal width, between the confidence of a guess and one.
-
-    Returns
-    -------
-    ``[R]``.
-
-    Raises
-    ------
-    ValueError : probabilities outside [0, 1], fewer than one bin.
-
-    Source: Guo, Pleiss, Sun, Weinberger (2017), Eq. (3).
-    """
-    checks.integer("bins", bins, 1)
-    if bool((probability < 0).any() | (probability > 1).any()):
-        raise ValueError("probability is not between 0 and 1: take the sigmoid or softmax of logits first")
-    if probability.ndim == 2:
-        probability = torch.stack([1 - probability, probability], -1)
-    confidence, guess = probability.max(-1)
-    right = (guess == target.long()).to(probability.dtype)
-    lowest = 1 / probability.shape[-1]
-    number = ((confidence - lowest) / (1 - lowest) * bins).long().clamp(0, bins - 1)
-    apart = torch.zeros(*confidence.shape[:-1], bins, dtype=probability.dtype, device=probability.device)
-    return apart.scatter_add(-1, number, right - confidence).abs().sum(-1) / confidence.shape[-1]
 
 
 def repeated(

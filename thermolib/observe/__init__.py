@@ -8,6 +8,7 @@ momenta as they are around O. Each thermometer says what that means for it.
 from thermolib.observe.networks import accuracy, determination, loss, r_squared
 from thermolib.observe.predictions import Prediction, Predictions
 from thermolib.observe.samples import Samples
+from thermolib.observe.scores import calibration_error, coverage, interval, log_density
 from thermolib.observe.thermometers import (
     Thermometer,
     configurational_temperature,
@@ -25,11 +26,15 @@ __all__ = [
     "Samples",
     "Thermometer",
     "accuracy",
+    "calibration_error",
     "configurational_temperature",
+    "coverage",
     "determination",
     "extended_energy",
+    "interval",
     "kinetic_temperature",
     "laplacian",
+    "log_density",
     "loss",
     "momentum_temperature",
     "r_squared",

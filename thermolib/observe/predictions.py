@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,23 +24,60 @@ class Prediction(NamedTuple):
     ``mean`` and ``spread`` (standard deviation) are over the samples of a replica, of the outputs or of what
     ``transform`` makes of them. ``votes`` is the share of samples whose largest output is the k-th; with one output
     (K = 1), the share of samples in which it is above zero. ``diverged`` says of which replicas these numbers mean
-    nothing, ``[R]``.
+    nothing, ``[R]``. ``expected_entropy`` is the mean of the entropies of the samples, ``[R, B, ...]``, in nats, where
+    ``transform`` makes probabilities of the K classes, or of class 1 where K = 1; else NaN.
     """
 
     mean: Tensor
     spread: Tensor
     votes: Tensor
     diverged: Tensor
+    expected_entropy: Tensor
+
+    @property
+    def entropy(self) -> Tensor:
+        r"""How unsure the averaged probabilities are, :math:`H = -\sum_k \bar p_k \ln \bar p_k`, ``[R, B, ...]``.
+
+        Raises ValueError where no probabilities were averaged.
+        """
+        if bool(self.expected_entropy[~self.diverged].isnan().any()):
+            raise ValueError("these are no predictions of probabilities: pass transform=torch.sigmoid, or a softmax")
+        return entropy(self.mean)
+
+    @property
+    def mutual_information(self) -> Tensor:
+        """What the samples disagree about: the entropy of their mean less the mean of theirs, ``[R, B, ...]``.
+
+        The rest of :attr:`entropy`, :attr:`expected_entropy`, is what they agree cannot be known. Raises as that.
+
+        Source: Houlsby, Huszar, Ghahramani, Lengyel (2011), "Bayesian active learning", Eq. (2).
+        """
+        return self.entropy - self.expected_entropy
 
     def pooled(self) -> Prediction:
         """All replicas that did not diverge as one ensemble: ``[1, B, ..., K]``. ValueError where all diverged."""
-        mean, spread, votes = (part[~self.diverged] for part in (self.mean, self.spread, self.votes))
+        parts = (self.mean, self.spread, self.votes, self.expected_entropy)
+        mean, spread, votes, expected = (part[~self.diverged] for part in parts)
         if not len(mean):
             raise ValueError("all replicas diverged: there is nothing to predict with")
         between = mean.var(0, correction=0, keepdim=True)
         spread = (spread.square().mean(0, keepdim=True) + between).sqrt()
         none = torch.zeros(1, dtype=torch.bool)
-        return Prediction(mean.mean(0, keepdim=True), spread, votes.mean(0, keepdim=True), none)
+        return Prediction(
+            mean.mean(0, keepdim=True), spread, votes.mean(0, keepdim=True), none, expected.mean(0, keepdim=True)
+        )
+
+
+def entropy(probability: Tensor) -> Tensor:
+    """In nats, of classes along the last dimension, or of class 1 where that is alone."""
+    there = torch.special.entr(probability)
+    return there.sum(-1) if there.shape[-1] > 1 else (there + torch.special.entr(1 - probability))[..., 0]
+
+
+def _probable(values: Tensor) -> bool:
+    """Whether these are probabilities: between 0 and 1, and of several classes the sum is 1."""
+    inside = bool(((values >= 0) & (values <= 1)).all())
+    return inside and (values.shape[-1] == 1 or bool(((values.sum(-1) - 1).abs() < 1e-3).all()))
 
 
 def lost(values: Tensor) -> Tensor:
@@ -198,7 +236,7 @@ class _Running:
 
     def __init__(self, keep: int) -> None:
         self.count, self.stride, self.keep = 0, 1, keep
-        self.mean = self.squares = self.voted = self.lost = torch.empty(0)
+        self.mean = self.squares = self.voted = self.lost = self.unsure = torch.empty(0)
         self.kept: list[Tensor] = []
 
     def add(self, outputs: Tensor, transform: Callable[[Tensor], Tensor] | None, gone: Tensor) -> None:
@@ -212,6 +250,7 @@ class _Running:
         if not self.count:
             self.mean, self.squares = torch.zeros_like(now), torch.zeros_like(now)
             self.voted, self.lost = torch.zeros_like(outputs, dtype=torch.float64), gone
+            self.unsure = now.new_zeros(now.shape[:-1])
         self.lost = self.lost | gone
         if self.count % self.stride == 0:
             self.kept.append(y.clone())
@@ -221,9 +260,10 @@ class _Running:
         change = now - self.mean
         self.mean += change / self.count
         self.squares += change * (now - self.mean)
+        self.unsure += entropy(now) if _probable(now[~self.lost]) else math.nan
         classes = outputs.shape[-1]
         self.voted += (outputs > 0) if classes == 1 else torch.nn.functional.one_hot(outputs.argmax(-1), classes)
 
     def result(self) -> Prediction:
         spread = (self.squares / max(self.count - 1, 1)).sqrt()
-        return Prediction(self.mean, spread, self.voted / self.count, self.lost)
+        return Prediction(self.mean, spread, self.voted / self.count, self.lost, self.unsure / self.count)
