@@ -11,7 +11,7 @@ import yaml
 
 from companion.runs import batch
 from tests.processes import free_port
-from tests.test_batch import kill, made, project, start, until, write
+from tests.test_batch import call, kill, made, project, start, until, write
 
 __all__ = ["project"]
 
@@ -76,16 +76,24 @@ def slurm(project, monkeypatch):
 
 
 def profile(project, folder):
-    return {
-        "jobs": 2,
-        "cores": 1,
-        "processes": 1,
-        "memory": "1GB",
-        "walltime": "00:40:00",
-        "interface": "lo",
-        "log_directory": str(folder),
-        "job_extra_directives": [f"--chdir={project}"],
-    }
+    return {"jobs": 2, "cores": 1, "memory": "900M", "walltime": "00:40:00"}
+
+
+def test_a_batch_is_submitted_and_status_reads_it_and_a_mistake_has_slurms_reason(project, slurm):
+    path = write(project, "  - {chapter: quick, parameters: {seconds: 3.0, number: 1}}\n")
+    (project / "slurm.yaml").write_text("jobs: 5\npartition: none\n")
+    done = call("submit", "batches/some.yaml", "--slurm", "slurm.yaml")
+    assert done.exit_code == 1 and "Slurm refuses it" in done.output and "partition" in done.output
+    (project / "slurm.yaml").write_text("jobs: 5\nmem: 900M\n")
+    done = call("submit", "batches/some.yaml", "--slurm", "slurm.yaml")
+    assert done.exit_code == 0 and "submitted as job" in done.output, done.output
+    assert len(asked("squeue", "-h", "-r", "-o", "%i").split()) == 1  # one run, one job
+    assert "1 missing" in (said := call("status", "batches/some.yaml").output) and "\njob " in said
+    again = call("submit", "batches/some.yaml", "--slurm", "slurm.yaml")
+    assert again.exit_code == 1 and "is still in the queue" in again.output
+    until(lambda: not asked("squeue", "-h", "-o", "%i").split())
+    assert batch.state(batch.load(path)[0])[0] == "done" and made(project) == {1: 1}
+    assert "nothing is submitted" in call("submit", "batches/some.yaml", "--slurm", "slurm.yaml").output
 
 
 def test_a_killed_job_is_replaced_and_every_run_is_made(project, slurm):
