@@ -14,5 +14,5 @@ class Quiet(IOPubThread):
 
 
 if __name__ == "__main__":
-    kernelapp.IOPubThread = Quiet
+    kernelapp.IOPubThread = Quiet  # type: ignore[assignment, misc]
     kernelapp.launch_new_instance()
