@@ -41,8 +41,6 @@ NOT_FOUND = {
         "weights/": "b, o, w",
     },
     "the size of a rounding error": {"errata_coolmomentum/layers": "bias"},
-    "the temperature of a trial, which is 0 for some methods": {"loss_landscapes/tuning": "temperature"},
-    "the number of the draw, which is 0 in some slices": {"": "draw"},
 }
 
 
@@ -81,7 +79,10 @@ def test_one_value_that_is_a_fifth_larger_is_found_in_every_column_of_every_reco
         for kind in {family(name) for name in measured if pd.api.types.is_numeric_dtype(part[name])}:
             of_kind = [name for name in measured if family(name) == kind]
             sizes = part[of_kind].abs().to_numpy(float)
-            sizes = np.where(np.isfinite(sizes), sizes, 0)
+            known = np.isfinite(sizes)
+            if known.any() and not sizes[known].any():
+                continue  # zero everywhere in this slice: a fifth more is the same
+            sizes = np.where(known, sizes, 0)
             row, column = np.unravel_index(sizes.argmax(), sizes.shape)
             altered = part.reset_index(drop=True).astype({of_kind[column]: float})
             altered.loc[row, of_kind[column]] *= 1.2

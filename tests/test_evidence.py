@@ -356,6 +356,18 @@ def test_other_parameters_begin_anew(made):
     assert "resumed" not in made.record.provenance()
 
 
+def test_a_record_says_where_rows_come_from_that_were_made_before(made):
+    frame = pd.DataFrame({"run": [1]})
+    frame.attrs = {"adopted": {"a folder": {"commit": "abc"}}, "other": 1}
+    with made.record.making({"runs": 1}) as making:
+        making.write(frame)
+    about = made.record.provenance()
+    assert about["adopted"] == {"a folder": {"commit": "abc"}} and "other" not in about
+    with made.record.making({"runs": 1}) as making:
+        making.write(pd.DataFrame({"run": [1]}))
+    assert "adopted" not in made.record.provenance()
+
+
 def test_the_commits_of_all_starts_are_named(made, monkeypatch):
     for number in (1, 2):
         monkeypatch.setattr(

@@ -263,7 +263,7 @@
       const far = fresh();
       for (let n = 0; n < LONG; n++) step(far);
       const said = far.sums.map((sum) => (sum / LONG).toFixed(2));
-      const where = links === 1 ? "stays on a ring, which depends on its start" : "fills the plane, wherever it starts";
+      const where = links === 1 ? "leaves parts of the plane empty, and which depends on its start" : "fills the plane, wherever it starts";
       caption.textContent = `Look at the path. With ${links} link${links > 1 ? "s" : ""} it ${where}. After ${LONG.toLocaleString("en")} steps ⟨q²⟩ = ${said[0]} and ⟨v²⟩ = ${said[1]}.`;
       [now, points] = [fresh(), []];
       advance(links === 1 ? TRAIL : TRAIL / 2);

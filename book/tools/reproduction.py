@@ -124,7 +124,7 @@ class Reproduction(SphinxDirective):
         found: list[nodes.Node] = []
         if rows := [[nodes.Text(text) for text in line] for line in records(source)]:
             head = ("Experiment", "Rows", "Size", "Parameters", "Date", "Commit", "Machine", "Cost", "Recomputed")
-            found.append(_table(head, rows, "records"))
+            found.append(table(head, rows, "records"))
         again = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
         lines, machines = [], dict[str, str]()
         for stem, ipynb in notebooks.items():
@@ -140,7 +140,7 @@ class Reproduction(SphinxDirective):
                 row += map(nodes.Text, ("not compared yet", "", "", "", ""))
             lines.append(row)
         head = ("Chapter", "To the letter", "Within", "Tolerances", "Outcome", "Seconds", "Date", "Commit", "Machine")
-        found.append(_table(head, lines, "reproduction"))
+        found.append(table(head, lines, "reproduction"))
         found += [nodes.paragraph("", f"Machine {number}: {where}.") for where, number in machines.items()]
         larger: dict[tuple[str, str], list[str]] = {}
         for name, chapter, row in recorded(source / "results"):
@@ -155,7 +155,7 @@ class Reproduction(SphinxDirective):
             for shown in claimed(ipynb)
             for claim in shown["claims"]
         ]
-        found.append(_table(("Claim", "As the chapter stands", "Recorded at the paper's scale"), rows, "by-scale"))
+        found.append(table(("Claim", "As the chapter stands", "Recorded at the paper's scale"), rows, "by-scale"))
         return found
 
 
@@ -163,7 +163,7 @@ def _link(text: str, address: str) -> nodes.Node:
     return nodes.reference("", text, refuri=address)
 
 
-def _table(head: tuple[str, ...], rows: list[list[Any]], kind: str) -> nodes.Node:
+def table(head: tuple[str, ...], rows: list[list[Any]], kind: str) -> nodes.Node:
     def line(cells: list[Any]) -> nodes.row:
         return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells))
 

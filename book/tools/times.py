@@ -1,4 +1,4 @@
-"""What each figure of a batch cost, and its record: ``python -m book.tools.times batches/paper-4.yaml [--record]``.
+"""What each figure of a batch cost, and its record: ``python -m book.tools.times batches/all-methods.yaml [--record]``.
 
 For every figure of the runs that are done: its time, and the time that it would have taken the papers' way, one network
 at a time, autograd, and a Python loop over the tensors. That way is timed on a slice, for each network and each size of
@@ -167,7 +167,7 @@ def wall(runs: dict[str, dict[str, Any]]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m book.tools.times", description=__doc__.splitlines()[0])
-    parser.add_argument("batch", help="its file, as in batches/paper-4.yaml")
+    parser.add_argument("batch", help="its file, as in batches/all-methods.yaml")
     parser.add_argument("--record", action="store_true", help="write the numbers to results/NAME")
     args = parser.parse_args()
     all_runs = [run for run in batch.load(args.batch) if not run.experiment]  # a record has its own seconds

@@ -202,15 +202,16 @@ def _values(
     frame: pd.DataFrame, column: str, by: str = "", step: Any = "last", per: Iterable[str] = (), **where: Any
 ) -> pd.Series:
     """One value a run: of a step, of what ``where`` says; where that lists several, what ``by`` makes of them."""
-    last = frame["step"].max()
     if step != "all":
+        last = frame["step"].max()
         where["step"] = last if step == "last" else min(step, last)  # runs that end sooner are judged at their end
     del where["from"]
     for name, value in where.items():
         frame = frame[frame[name].isin(value if isinstance(value, list) else [value])]
     if column not in frame:
         frame = frame.assign(**{column: lambda rows: rows.eval(column)})
-    runs = frame.groupby(["run", *per])[column]
+    run = "run" if "run" in frame else "replica"  # what records of oscillators call it
+    runs = frame.groupby([run, *per])[column]
     if not by and (runs.size() > 1).any():
         raise ValueError(f"{column}: {where} takes several values of a run, and does not say which")
     return runs.agg(by or "first")

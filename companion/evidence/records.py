@@ -56,7 +56,10 @@ def run_folder(name: str, parameters: Mapping[str, Any]) -> Path | None:
 
 @dataclass
 class Making:
-    """A record that is being made: ``write`` ends it; ``folder`` is where its checkpoints lie."""
+    """A record that is being made: ``write`` ends it; ``folder`` is where its checkpoints lie.
+
+    A table whose ``attrs`` have ``adopted`` holds rows that were made before: it says where each part comes from.
+    """
 
     folder: Path
     frame: pd.DataFrame | None = None
@@ -178,7 +181,8 @@ class Record:
                 "processor seconds": processor,
                 "reference loop in seconds": round((before + reference_loop()) / 2, 3),
             }
-            self.store(making.frame, {"parameters": asked, **spent, **about})
+            adopted = {name: said for name, said in making.frame.attrs.items() if name == "adopted"}
+            self.store(making.frame, {"parameters": asked, **spent, **about, **adopted})
             shutil.rmtree(folder)
 
 

@@ -1,20 +1,102 @@
-"""CIFAR-10 and a network as they are trained on a GPU: images on the device, and parameters that are one vector."""
+"""CIFAR-10 and a network as a run sees them: its settings, images on the device, parameters that are one vector."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thermolib.data import Split
-from thermolib.ground import noise
+from thermolib.ground import checks, noise
 
-__all__ = ["SHIFT", "Images", "Minibatches", "Network"]
+__all__ = ["DROPS", "RATES", "SHIFT", "Images", "Minibatches", "Network", "Settings", "kept"]
+
+#: Each optimizer with the paper's learning rate, and with its momentum coefficient.
+RATES = {"adam": 1e-3, "momentum": 1e-2, "coolmomentum": 1e-2}
+MOMENTA = {"adam": 0.0, "momentum": 0.9, "coolmomentum": 0.99}
+#: After these epochs of 200 the rate of Adam and momentum is this share of what it was at first.
+DROPS = {80: 0.1, 120: 0.01, 160: 0.001, 180: 0.0005}
 
 #: Images are shifted by up to this share of their sides.
 SHIFT = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is; as it stands, the paper's.
+
+    Parameters
+    ----------
+    optimizer : "adam", "momentum" or "coolmomentum".
+    lr : the learning rate, at first; the paper's for the optimizer if not given.
+    rho0 : the momentum coefficient, CoolMomentum's at first; the paper's for the optimizer if not given.
+    epochs : passes over the images, in minibatches that are full.
+    seed : of the initial parameters, the order of the images, and what is done to them.
+    batch : images a step.
+    width : channels of the first stage.
+    images, tests : to train on and to test on, the first so many of the data.
+    pixels : of the images' sides, 8, 16 or 32; below 32, means over squares of pixels.
+    precision : "float32" or "bfloat16", of the convolutions.
+
+    Raises
+    ------
+    ValueError : what cannot be.
+    """
+
+    optimizer: str = "coolmomentum"
+    lr: float | None = None
+    rho0: float | None = None
+    epochs: int = 200
+    seed: int = 1
+    batch: int = 32
+    width: int = 16
+    images: int = 50_000
+    tests: int = 10_000
+    pixels: int = 32
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        checks.one_of("optimizer", self.optimizer, tuple(RATES))
+        checks.one_of("precision", self.precision, ("float32", "bfloat16"))
+        for name in ("epochs", "batch", "width", "images", "tests"):
+            checks.integer(name, getattr(self, name), 1)
+        if self.images < self.batch:
+            raise ValueError(f"images={self.images} is not allowed: it must be at least batch={self.batch}")
+        if self.pixels not in (8, 16, 32):
+            raise ValueError(f"pixels={self.pixels} is not allowed: it must be 8, 16 or 32")
+        if self.lr is None:
+            object.__setattr__(self, "lr", RATES[self.optimizer])
+        if self.rho0 is None:
+            object.__setattr__(self, "rho0", MOMENTA[self.optimizer])
+        checks.above("lr", self.lr)
+        checks.at_least("rho0", self.rho0, below=1.0)
+
+    @property
+    def steps(self) -> int:
+        """Minibatches an epoch."""
+        return self.images // self.batch
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0; for CoolMomentum its base rate."""
+        assert self.lr is not None
+        if self.optimizer == "coolmomentum":
+            return self.lr
+        past = [share for after, share in DROPS.items() if epoch * 200 > after * self.epochs]
+        return self.lr * min(past, default=1.0)
+
+
+def kept(folder: Path) -> tuple[Settings, pd.DataFrame, dict[str, Any]]:
+    """The settings of a training that lies in a folder, finished or not, its history, and where it comes from."""
+    about = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    settings = Settings(**{field.name: about[field.name] for field in fields(Settings)})
+    return settings, pd.read_csv(folder / "history.csv"), about
 
 
 class Images:

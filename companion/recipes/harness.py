@@ -79,6 +79,16 @@ class Run(ABC):
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
 
+    def begin_from(self, checkpoint: Path) -> None:
+        """Go on from the checkpoint of another training: of other code, or with another setting."""
+        try:
+            saved = torch.load(checkpoint, weights_only=True, map_location="cpu")["chunks"][0]
+            rows = saved.get("rows", saved["run"].get("rows"))  # which lay beside the run in earlier ones
+            state = {"made": len(rows), **saved["run"], "rows": rows}
+        except Exception as error:
+            raise ValueError(f"checkpoint={checkpoint} is damaged or no checkpoint of a training") from error
+        self.load_state_dict(state)
+
     @property
     def diverged(self) -> bool:
         """Whether the last loss is not finite."""

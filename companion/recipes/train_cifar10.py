@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -27,85 +27,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from companion.recipes import cifar10, harness
-from companion.recipes.cifar10 import Images, Minibatches, Network
+from companion.recipes.cifar10 import DROPS, RATES, Images, Minibatches, Network, Settings, kept
 from thermolib import datasets, optim
 from thermolib.data import Data, Split
 from thermolib.ground import checks
 from thermolib.nets.models import resnet20
 from thermolib.observe import Thermometer
 
-__all__ = ["RATES", "Run", "Settings", "train"]
+__all__ = ["DROPS", "RATES", "Run", "Settings", "kept", "train"]
 
-#: Each optimizer with the paper's learning rate, and with its momentum coefficient.
-RATES = {"adam": 1e-3, "momentum": 1e-2, "coolmomentum": 1e-2}
-MOMENTA = {"adam": 0.0, "momentum": 0.9, "coolmomentum": 0.99}
-#: After these epochs of 200 the rate of Adam and momentum is this share of what it was at first.
-DROPS = {80: 0.1, 120: 0.01, 160: 0.001, 180: 0.0005}
 PENALTY = 1e-4
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is; as it stands, the paper's.
-
-    Parameters
-    ----------
-    optimizer : "adam", "momentum" or "coolmomentum".
-    lr : the learning rate, at first; the paper's for the optimizer if not given.
-    rho0 : the momentum coefficient, CoolMomentum's at first; the paper's for the optimizer if not given.
-    epochs : passes over the images, in minibatches that are full.
-    seed : of the initial parameters, the order of the images, and what is done to them.
-    batch : images a step.
-    width : channels of the first stage.
-    images, tests : to train on and to test on, the first so many of the data.
-    pixels : of the images' sides, 8, 16 or 32; below 32, means over squares of pixels.
-    precision : "float32" or "bfloat16", of the convolutions.
-
-    Raises
-    ------
-    ValueError : what cannot be.
-    """
-
-    optimizer: str = "coolmomentum"
-    lr: float | None = None
-    rho0: float | None = None
-    epochs: int = 200
-    seed: int = 1
-    batch: int = 32
-    width: int = 16
-    images: int = 50_000
-    tests: int = 10_000
-    pixels: int = 32
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        checks.one_of("optimizer", self.optimizer, tuple(RATES))
-        checks.one_of("precision", self.precision, ("float32", "bfloat16"))
-        for name in ("epochs", "batch", "width", "images", "tests"):
-            checks.integer(name, getattr(self, name), 1)
-        if self.images < self.batch:
-            raise ValueError(f"images={self.images} is not allowed: it must be at least batch={self.batch}")
-        if self.pixels not in (8, 16, 32):
-            raise ValueError(f"pixels={self.pixels} is not allowed: it must be 8, 16 or 32")
-        if self.lr is None:
-            object.__setattr__(self, "lr", RATES[self.optimizer])
-        if self.rho0 is None:
-            object.__setattr__(self, "rho0", MOMENTA[self.optimizer])
-        checks.above("lr", self.lr)
-        checks.at_least("rho0", self.rho0, below=1.0)
-
-    @property
-    def steps(self) -> int:
-        """Minibatches an epoch."""
-        return self.images // self.batch
-
-    def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0; for CoolMomentum its base rate."""
-        assert self.lr is not None
-        if self.optimizer == "coolmomentum":
-            return self.lr
-        past = [share for after, share in DROPS.items() if epoch * 200 > after * self.epochs]
-        return self.lr * min(past, default=1.0)
 
 
 class Run(harness.Run):
@@ -184,34 +115,48 @@ class Run(harness.Run):
 
     def advance(self, look: bool) -> None:
         """Train for one epoch, and look at the whole data if asked: a row as :func:`train` returns them."""
-        s, epoch, began = self.settings, self.made, time.perf_counter()
+        began = time.perf_counter()
+        (row,) = self.epoch([self.settings.steps], None if look else 0)
+        del row["step"]
+        self.made += 1
+        self.rows.append(row | {"seconds": time.perf_counter() - began})
+
+    def epoch(self, looks: Sequence[int], glance: int | None = None) -> Iterator[dict[str, float]]:
+        """Train for the next epoch as far as the last of ``looks``, in steps: a row at each, of the epoch so far.
+
+        Losses and accuracy are looked at on the first ``glance`` images of either kind: on all if not given, on none
+        with 0.
+        """
+        s, epoch, unseen = self.settings, self.made, (math.nan, math.nan)
         self.begin(epoch)
-        thermometer, with_statistics = Thermometer(self.network), Thermometer(self.network, statistics=True)
-        extra = 0.0
-        for step in range(s.steps):
-            before = self._numbers() if epoch == step == 0 else None
+        thermometers = Thermometer(self.network), Thermometer(self.network, statistics=True)
+        heat, extra, read = [0.0, 0.0], 0.0, 0
+        for step in range(1, max(looks) + 1):
+            before = self._numbers() if epoch == 0 and step == 1 else None
             self.step()
-            thermometer.step()
-            with_statistics.step()
+            for thermometer in thermometers:
+                thermometer.step()
             if before is not None:  # the authors' program takes this one from zero, not from where it began
                 now = self._numbers()
                 extra = float(now.square().sum() - (now - before).square().sum())
-        warm, unseen = with_statistics.read(), (math.nan, math.nan)
-        test = self._look(self.test) if look else unseen
-        row = {
-            "epoch": epoch,
-            "lr": s.rate(epoch),
-            "rho": self._momentum(),
-            "running loss": float(self._running) / s.steps,
-            "clean loss": (self._look(self.images) if look else unseen)[0],
-            "test loss": test[0],
-            "test accuracy": test[1],
-            "temperature": thermometer.read(),
-            "temperature with statistics": warm,
-            "temperature as coded": warm + extra / (with_statistics.size * s.steps),
-        }
-        self.made += 1
-        self.rows.append(row | {"seconds": time.perf_counter() - began})
+            if step not in looks:
+                continue
+            heat = [(was * read + t.read() * (step - read)) / step for was, t in zip(heat, thermometers, strict=True)]
+            read = step
+            test = unseen if glance == 0 else self.look(self.test, glance)
+            yield {
+                "epoch": epoch,
+                "step": step,
+                "lr": s.rate(epoch),
+                "rho": self._momentum(),
+                "running loss": float(self._running) / step,
+                "clean loss": (unseen if glance == 0 else self.look(self.images, glance))[0],
+                "test loss": test[0],
+                "test accuracy": test[1],
+                "temperature": heat[0],
+                "temperature with statistics": heat[1],
+                "temperature as coded": heat[1] + extra / (thermometers[1].size * step),
+            }
 
     def _penalty(self) -> Tensor:
         """What the kernels add to the loss."""
@@ -227,17 +172,23 @@ class Run(harness.Run):
         return float(self.settings.rho0 or 0.0)
 
     @torch.no_grad()
-    def _look(self, images: Images) -> tuple[float, float]:
-        """Loss, penalty included, and accuracy on images as they are, with the moving statistics."""
-        self.network.eval()
+    def look(self, images: Images, glance: int | None = None, *, own: bool = False) -> tuple[float, float]:
+        """Loss, penalty included, and accuracy on images as they are, or on the first ``glance`` of them.
+
+        They are normalised by the moving statistics, or by the ``own`` of each thousand of them.
+        """
+        kept = self.network.get_buffer("statistics").clone()
+        count = len(images.x) if glance is None else min(glance, len(images.x))
+        self.network.train(own)
         total, right = torch.zeros((), device=self.device, dtype=torch.float64), 0
-        for part in range(0, len(images.x), 1000):
-            rows = slice(part, part + 1000)
+        for part in range(0, count, 1000):
+            rows = slice(part, min(part + 1000, count))
             loss, logits = self._loss(images.x[rows], images.y[rows], "sum")
             total += loss
             right += int((logits.argmax(1) == images.y[rows]).sum())
         self.network.train()
-        return float(total / len(images.x) + self._penalty()), right / len(images.x)
+        self.network.get_buffer("statistics").copy_(kept)
+        return float(total / count + self._penalty()), right / count
 
 
 def train(
@@ -245,6 +196,7 @@ def train(
     data: Data | None = None,
     out: Path | str | None = None,
     *,
+    start: Path | None = None,
     until: int | None = None,
     look_every: int = 1,
     device: torch.device | str | None = None,
@@ -257,6 +209,7 @@ def train(
     settings : of the run.
     data : :func:`thermolib.datasets.cifar10` if not given.
     out : a folder for the history and the checkpoint, from which the same call goes on.
+    start : a checkpoint of another training to go on from, with these settings: of other code, or another precision.
     until : stop after so many epochs; a later call goes on.
     look_every : epochs between looks at all images; there is one after the last epoch too.
     device : the GPU where there is one, if not given.
@@ -277,7 +230,10 @@ def train(
     """
     run = Run(settings, datasets.cifar10() if data is None else data, device)
     if out is not None:
-        run.keep(out, settings.optimizer, asdict(settings), [cifar10, train], "numpy", "pandas")
+        what = asdict(settings) | ({} if start is None else {"start": str(start)})
+        run.keep(out, settings.optimizer, what, [cifar10, train], "numpy", "pandas")
+    if start is not None and not run.made:
+        run.begin_from(start)
     return run.drive(settings.epochs, "epochs", until, look_every, progress=progress)
 
 
