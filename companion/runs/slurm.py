@@ -26,8 +26,6 @@ from companion.runs.execution import Outcome
 
 __all__ = ["follow", "job", "queue", "submit"]
 
-#: What dask_jobqueue calls the options of sbatch.
-ALSO = {"queue": "partition", "cores": "cpus-per-task", "memory": "mem", "walltime": "time"}
 #: Why Slurm will never start a job.
 NEVER = re.compile(
     r"PENDING \((BadConstraints|InvalidAccount|InvalidQOS|JobHeldAdmin|JobHeldUser|PartitionDown|PartitionInactive|"
@@ -63,7 +61,7 @@ def _profile(path: Path) -> tuple[int, list[str], dict[str, Any]]:
         raise ValueError(
             f"{wrong[0]}={said[wrong[0]]!r} is not allowed for {path.name}: an option of sbatch has one value"
         )
-    return jobs, setup, {ALSO.get(str(name), str(name)): value for name, value in said.items()}
+    return jobs, setup, {str(name): value for name, value in said.items()}
 
 
 def submit(path: Path, runs: Sequence[Run], profile: Path, only: Sequence[str] = ()) -> str:
@@ -176,15 +174,15 @@ def job(path: Path, runs: Sequence[Run], say: Callable[[str], None]) -> list[Out
 
         for child in psutil.Process().children(recursive=True):
             child.kill()
-        if not any(one.state == "done" for one in ended) and not (at and places.touched(at[-1]) > began):
-            say(
-                f"{at[-1].name if at else 'it'} did not end within the walltime, and keeps no checkpoint: allow it more"
-            )
-            os._exit(1)
         number = f"{os.environ.get('SLURM_ARRAY_JOB_ID')}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
-        if _asked("squeue", "-h", "-j", number, "-o", "%T").strip() == "RUNNING":  # and not cancelled
-            say(f"stopped by Slurm at {at[-1].name if at else 'its start'}: it asks to be started again")
-            subprocess.run(["scontrol", "requeue", number])
+        if _asked("squeue", "-h", "-j", number, "-o", "%T").strip() not in ("RUNNING", "SIGNALING"):
+            os._exit(0)  # cancelled, or preempted: then Slurm starts it again by itself
+        name = at[-1].name if at else "its start"
+        if not any(one.state == "done" for one in ended) and not (at and places.touched(at[-1]) > began):
+            say(f"{name} did not end within the walltime, and keeps no checkpoint: allow it more")
+            os._exit(1)
+        say(f"stopped by Slurm at {name}: it asks to be started again")
+        subprocess.run(["scontrol", "requeue", number])
         os._exit(0)
 
     signal.signal(signal.SIGTERM, stop)
