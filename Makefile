@@ -16,7 +16,7 @@ export PYTHONPATH := $(CURDIR)/book/tools/site$(if $(PYTHONPATH),:$(PYTHONPATH))
 # The parts of `make test`: chapters and pages, what is killed and what runs on a cluster, and everything else.
 PARTS := units book faults
 book := notebooks $(addprefix tests/test_,$(addsuffix .py,book browser snippets))
-faults := $(addprefix tests/test_,$(addsuffix .py,batch checkpoint imagenet pool record_runs slurm))
+faults := $(addprefix tests/test_,$(addsuffix .py,batch checkpoint imagenet pool record_runs rerun slurm))
 units := $(filter-out $(book) $(faults),$(sort $(wildcard tests/test_*.py)))
 
 .DEFAULT_GOAL := help
