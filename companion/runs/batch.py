@@ -20,7 +20,6 @@ when it has the parameters that its chapter gives now: whether the library still
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import re
@@ -113,14 +112,14 @@ def single(chapter: str | Path, parameters: dict[str, Any] | None = None) -> Run
 
 def of_record(project: Path, name: str, **needs: Any) -> Run:
     """The making of the record ``CHAPTER/EXPERIMENT``. Raises ValueError where there is no such experiment."""
-    return _of_record(project, str(name), files(project), experiments_of, needs)
+    return _of_record(project, name, files(project), needs)
 
 
-def _of_record(project: Path, name: str, there: dict[str, Path], experiments: Any, needs: dict[str, Any]) -> Run:
+def _of_record(project: Path, name: str, there: dict[str, Path], needs: dict[str, Any]) -> Run:
     stem, _, experiment = name.partition("/")
     if stem not in there:
         raise ValueError(f"there is no chapter {stem!r}; there are: {', '.join(there)}")
-    if experiment not in (known := experiments(there[stem])):
+    if experiment not in (known := experiments_of(there[stem])):
         raise ValueError(f"{stem}.md has no experiment {experiment!r}; it has: {', '.join(known) or 'none'}")
     about = project / "results" / f"{name}.json"  # as evidence.records has it
     return Run(there[stem], about, experiment=experiment, **needs)
@@ -175,11 +174,10 @@ def load(path: str | Path, within: tuple[Path, ...] = ()) -> list[Run]:
 
 
 class _Project:
-    """What the items of a batch name: each chapter is read once."""
+    """The chapters that the items of a batch name, and the folder that their runs write to."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root, self.folder, self.there = root, folder, files(root)
-        self.parameters, self.experiments = functools.cache(parameters_of), functools.cache(experiments_of)
 
     def runs(self, item: dict[str, Any]) -> Iterator[Run]:
         if not isinstance(item, dict):
@@ -194,7 +192,7 @@ class _Project:
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise ValueError(f"{name}={value!r} is not allowed for {item[kind]}: it is a number, zero for none")
         if kind == "record":
-            yield _of_record(self.root, str(item["record"]), self.there, self.experiments, needs)
+            yield _of_record(self.root, str(item["record"]), self.there, needs)
             return
         if item["chapter"] not in self.there:
             raise ValueError(f"there is no chapter {item['chapter']!r}; there are: {', '.join(self.there)}")
@@ -206,7 +204,7 @@ class _Project:
                 )
         cross = {name: _values(name, values) for name, values in (item.get("cross") or {}).items()}
         md = self.there[item["chapter"]]
-        known = self.parameters(md)
+        known = parameters_of(md)
         for values in itertools.product(*cross.values()):
             varied = dict(zip(cross, values, strict=True))
             parameters = checked(md, known, {**(item.get("parameters") or {}), **varied})

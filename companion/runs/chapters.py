@@ -59,12 +59,29 @@ def _body(md: Path, tag: str) -> Iterator[tuple[ast.stmt, str]]:
 
 def parameters_of(md: Path) -> dict[str, str]:
     """What the cell tagged ``parameters`` assigns: name to value, as it is written there."""
+    return _parameters_of(md, _changed(md))
+
+
+def _changed(md: Path) -> int:
+    return md.stat().st_mtime_ns if md.is_file() else 0
+
+
+@functools.lru_cache(256)
+def _parameters_of(md: Path, _changed: int) -> dict[str, str]:
     found = {}
     for node, source in _body(md, "parameters"):
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and node.value:
-            found[target.id] = " ".join((ast.get_source_segment(source, node.value) or "").split())
+            found[target.id] = " ".join(_written(node.value, source).split())
     return found
+
+
+def _written(node: ast.expr, source: str) -> str:
+    """As ast.get_source_segment, which takes the source apart character by character."""
+    lines = source.encode().split(b"\n")[node.lineno - 1 : node.end_lineno]
+    lines[-1] = lines[-1][: node.end_col_offset]
+    lines[0] = lines[0][node.col_offset :]
+    return b"\n".join(lines).decode()
 
 
 def experiments_of(md: Path) -> list[str]:
@@ -72,6 +89,11 @@ def experiments_of(md: Path) -> list[str]:
 
     Raises ValueError where such a cell is no Python.
     """
+    return _experiments_of(md, _changed(md))
+
+
+@functools.lru_cache(256)
+def _experiments_of(md: Path, _changed: int) -> list[str]:
     functions = [node for node, _ in _body(md, "experiment") if isinstance(node, ast.FunctionDef)]
     return [one.name for one in functions if any(map(_experiment, one.decorator_list))]
 
