@@ -213,6 +213,19 @@ def ls() -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def data(names: tuple[str, ...]) -> None:
+    """List the data sets with size, licence and where they are; fetch those that are named."""
+    from companion.runs import sets
+
+    for line in sets.fetch(names):
+        click.echo(line)
+    if not names:
+        for name, size, licence, where in sets.listed():
+            click.echo(f"{name:9} {size:>12}  {licence:32}  {where}")
+
+
+@main.command()
 @click.argument("target", metavar="BATCH.yaml")
 def status(target: str) -> None:
     """Say which runs of a batch are done, missing, failed or stale, and why."""
