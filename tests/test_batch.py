@@ -366,6 +366,24 @@ def test_a_batch_that_is_none_is_named_in_one_sentence(project, text, message):
     assert done.exit_code == 1 and message in done.output and done.output.count("\n") == 1
 
 
+def test_files_that_are_broken_are_named_in_one_sentence_and_the_others_are_shown(project):
+    (project / "slurm.yaml").write_text("- jobs: 2\n")
+    done = call("submit", "batches/one.yaml", "--slurm", "slurm.yaml")
+    assert done.exit_code == 1 and done.output.splitlines()[-1].startswith("Error: slurm.yaml is no Slurm profile")
+
+    (project / "notebooks" / "quick.md").write_text(QUICK.replace("seconds = 0.0", "seconds ="))
+    (project / "batches" / "bad.yaml").write_bytes(b"runs: \xff")
+    said = call("ls")
+    assert said.exit_code == 0 and "a cell of quick.md that is tagged parameters is no Python" in said.output
+    assert "bad.yaml is no batch" in said.output and "batches/one.yaml: 1 runs" in said.output
+    assert "notebooks/tiny\n    steps = 20" in said.output
+
+    (project / "runs").write_text("in the way")
+    done = call("run", "batches/one.yaml")
+    assert done.exit_code == 1 and f"{project / 'runs' / 'one'} cannot be written to: " in done.output
+    assert done.output.count("\n") == 1
+
+
 def test_a_run_that_is_done_says_so_and_is_repeated_when_asked(project):
     words = ["run", "notebooks/quick", "-p", "number=2", "-p", "seconds=0.1"]
     assert call(*words).exit_code == 0 and sum(made(project).values()) == 1

@@ -201,14 +201,16 @@ def ls() -> None:
     here = Path.cwd()
     for name, md in chapters.files(here).items():
         click.echo(f"notebooks/{name}")
-        for key, value in chapters.parameters_of(md).items():
-            click.echo(f"    {key} = {value}")
-        for experiment in chapters.experiments_of(md):
-            click.echo(f"    record {name}/{experiment}")
+        try:
+            lines = [f"{key} = {value}" for key, value in chapters.parameters_of(md).items()]
+            lines += [f"record {name}/{experiment}" for experiment in chapters.experiments_of(md)]
+        except ValueError as error:  # the others are listed all the same
+            lines = [str(error)]
+        click.echo("".join(f"    {line}\n" for line in lines), nl=False)
     for path in sorted((here / "batches").glob("*.yaml")):
         try:
             click.echo(f"batches/{path.name}: {len(batch.load(path))} runs")
-        except ValueError as error:  # the others are listed all the same
+        except ValueError as error:
             click.echo(f"batches/{path.name}: {error}")
 
 
