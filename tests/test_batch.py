@@ -1,5 +1,6 @@
 """A batch runs what is not done, once; what goes wrong is said in one sentence, and what was finished stays."""
 
+import errno
 import json
 import os
 import re
@@ -593,6 +594,16 @@ def test_a_chapter_is_not_run_twice_at_once(project):
     assert sum(made(project).values()) == 1
 
 
+def test_a_file_system_without_locks_is_named(project, monkeypatch):
+    def lockf(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(places.fcntl, "lockf", lockf)
+    done = call("run", "batches/one.yaml")
+    assert done.exit_code == 1 and done.output.count("\n") == 1
+    assert f"the file system of {project / 'runs' / 'one'} has no locks: put the project on one" in done.output
+
+
 def test_two_batches_at_once_do_not_meet(project, cluster):
     path = write(project, "  - {chapter: quick, parameters: {seconds: 6.0}, cross: {number: [1, 2]}}\n")
     words = ["run", str(path), "--scheduler", cluster]
@@ -629,7 +640,8 @@ def test_a_killed_worker_is_survived_and_nothing_is_repeated(project, cluster):
         lost = start("-m", "companion", "run", "batches/other.yaml", "--scheduler", address, cwd=project)
         until(lambda: 21 in made(project))
         kill(scheduler)
-        kill(lost)
+        out, _ = lost.communicate(timeout=300)
+        assert lost.returncode == 1 and "the scheduler was lost: what was finished is there, and" in out, out
     finally:
         for process in [scheduler, *workers]:
             if process.poll() is None:
