@@ -136,7 +136,7 @@ def test_an_audit_says_what_it_compared(made):
     assert done.exit_code == 0, done.stdout
     one, every = done.stdout.splitlines()
     assert re.fullmatch(r"tiny/spirals: 8 of 42 rows, largest difference \d\.\de[-+]\d\d, \d+\.\d s", one)
-    assert re.fullmatch(r"1 record, 8 rows recomputed in \d+ s with the seed 1; 0 wrong", every)
+    assert re.fullmatch(r"1 record, 8 of 42 rows recomputed in \d+ s with the seed 1; 0 wrong", every)
     assert call("audit", "--share", "0.5", "--seed", "1", "tiny/spirals").stdout.split(",")[0] == one.split(",")[0]
     seeds = {re.search(r"seed (\d+)", call("audit").stdout)[1] for _ in range(2)}
     assert len(seeds) == 2
@@ -189,7 +189,7 @@ def test_a_record_whose_data_are_not_to_be_had_is_left_out_and_that_is_said(made
     done = call("audit", "--seed", "0")
     assert done.exit_code == 0
     assert done.stdout.startswith(
-        "tiny/spirals was left out: MNIST is not on this machine\n1 record, 0 rows recomputed"
+        "tiny/spirals was left out: MNIST is not on this machine\n1 record, 0 of 0 rows recomputed"
     )
 
 

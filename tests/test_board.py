@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -185,14 +186,44 @@ def test_values_of_a_statement_are_taken_from_where_its_file_says():
     assert list(chapter._values(frame, **above, per=["method"])) == [False, True, True, True], "run 0 of A, of B, run 1"
     with pytest.raises(ValueError, match="takes several values of a run"):
         chapter._values(frame, **of, method=["A", "B"])
-    with pytest.raises(ValueError, match="others fold under a number"):
+    with pytest.raises(ValueError, match="others change, one by one, the entries of taken"):
         parse(
             "partitioned",
-            PAPER.replace("scale: s, chapter: one}", "scale: s, chapter: one, others: {a: {step: 1}}}", 1),
+            PAPER.replace("scale: s, chapter: one}", "scale: s, chapter: one, others: {a: [{step: 1}]}}", 1),
         )
     one = "chapter: one, taken: [{from: spirals, column: accuracy}, {from: spirals, column: loss}]}"
     with pytest.raises(ValueError, match="value: taken has 2 entries, which the rule 'number' cannot use"):
         parse("partitioned", PAPER.replace("scale: s, chapter: one}", f"scale: s, {one}", 1))
+
+
+def test_other_settings_fold_under_their_statement_by_its_rule(monkeypatch):
+    """What the file lists under others, and what a chapter adds, is judged as the statement is."""
+    taken = "[{from: spirals, column: accuracy, method: A}, {from: spirals, column: accuracy, method: B}]"
+    others = "others: {alone: [{}, {method: C}], reversed: [{method: B}, {method: A}]}"
+    order = "larger, where: Figure 10, says: A > B., rule: order, scale: s, chapter: one"
+    paper = parse("partitioned", PAPER.replace(order, f"{order}, taken: {taken}, {others}"))
+    mine = [("partitioned", one) for one in paper.statements if one.chapter == "one" and one.rule != "none"]
+    monkeypatch.setattr(chapter, "statements", lambda name: mine)
+    values = {"A": [0.8, 0.9, 0.85], "B": [0.5, 0.6, 0.56], "C": [0.7, 0.95, 0.86]}
+    frame = pd.DataFrame(
+        [{"method": m, "run": i, "step": 1, "accuracy": v} for m, runs in values.items() for i, v in enumerate(runs)]
+    )
+    verdicts = chapter.Verdicts("one")
+    spirals = SimpleNamespace(frame=frame, scale="record", parameters={})
+    verdicts.taken(spirals=spirals)
+    verdicts.number("value", [1.0, 1.01, 0.99], of=spirals)
+    verdicts.variant("value", "twice as long", [2.0, 2.01, 1.99])
+    verdicts.variant("value", "not to be had", "it diverges", "at the first step")
+    value, larger = verdicts.rows
+    assert larger.verdict == "reproduced" and "pairs" in larger.ours
+    assert {v["setting"]: v["verdict"] for v in larger.variants} == {
+        "alone": "not resolved",
+        "reversed": "contradicted",
+    }
+    longer, diverged = value.variants
+    assert (longer["verdict"], diverged["verdict"], diverged["detail"]) == ("contradicted", "", "at the first step")
+    with pytest.raises(ValueError, match="'nothing' is no statement that one decides"):
+        verdicts.variant("nothing", "a", "b")
 
 
 def test_the_filter_says_how_much_of_a_scale_the_paper_gives(book):

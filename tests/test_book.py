@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from book.tools import again, board, chapters, reproduction, scoreboard
 from companion.claims import chapter
 from companion.claims.statements import PAPERS, load
-from companion.evidence import Record
+from companion.evidence import Experiment, Record
 from companion.evidence.records import all_records
 from companion.runs.shown import claimed, outputs
 
@@ -211,15 +211,25 @@ def test_a_record_is_shown_with_its_cost_and_its_slice(tmp_path):
     about |= {"commit": "abc", "machine": "2 cores", "device": "cpu", "precision": "float32", "threads": 1}
     about |= {"date": "2025-01-02"}
     Record(tmp_path, "one/walk").store(pd.DataFrame({"run": range(20), "end": range(20)}), about)
-    ((name, rows, size, made, *_, cost, again),) = reproduction.records(tmp_path)
+    ((record, walk),) = reproduction.recorded_by(tmp_path)
+    name, rows, size, made, *_, cost, again = reproduction.line(record, walk)
     assert (name, rows, size, made) == ("one/walk", "20", "0 kB", "runs = 20")
-    assert (cost, again) == ("90 s, 180 loops", "runs = 2: 100%")
+    assert (cost, again) == ("90 s, 180 loops", "runs = 2: 10%")
     Record(tmp_path, "one/other").store(pd.DataFrame({"run": [1]}), about)
     with pytest.raises(ValueError, match="results/one/other is the record of no experiment in notebooks/one"):
-        list(reproduction.records(tmp_path))
+        list(reproduction.recorded_by(tmp_path))
     short = Record(tmp_path, "two/short")
     short.store(pd.DataFrame({"step": [1, 10, 50, 200]}), about)
-    assert [reproduction._within_reach(short, {"steps": steps}) for steps in (10, [10], [1, 50])] == [0.5, 0.5, 0.75]
+
+    def reach(further=(), **check):
+        about = {"check": check | {"runs": 1}, "quick": {}, "further": further}
+        return reproduction.within_reach(
+            short, Experiment(lambda runs=9, steps=200, few_steps=200: 0, "two", keys=[], **about)
+        )
+
+    assert [reach(few_steps=steps) for steps in (10, [10], [1, 50])] == [(2, 2), (2, 2), (3, 3)]
+    assert reach(["steps"], steps=10) == (2, 4) and reach() == (4, 4)
+    assert reach(["steps"], steps=10, few_steps=10) == (2, 2)
 
 
 def test_the_library_page_shows_public_names(html, pages):

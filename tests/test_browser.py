@@ -91,6 +91,11 @@ def pages() -> list[str]:
     ]
 
 
+#: Where colours of our own stand: the others have those of the theme, in the marks that these have too.
+AT_NIGHT = [CHAPTER, "notebooks/thermostat.html", "notebooks/weights.html", "book/touch.html", "book/scoreboard.html",
+            "book/figures.html", "book/performance.html"]  # fmt: skip
+
+
 def shoot(page: Page, name: str) -> np.ndarray:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     picture = page.screenshot(path=SCREENSHOTS / f"{name}.png")
@@ -270,24 +275,25 @@ CUT_OFF = """() => [...document.querySelectorAll('body *')]
 
 @pytest.mark.parametrize("path", pages())
 def test_a_page_reads_well(visit, path):
-    """Accessible by day and by night, its mathematics drawn, and nowhere wider than the screen."""
+    """Accessible, its mathematics drawn, and nowhere wider than the screen."""
     page, name = visit(path), path.removesuffix(".html").replace("/", "-")
     page.wait_for_function("() => !window.MathJax || MathJax.startup?.promise")  # settings come first
     page.evaluate("() => window.MathJax && MathJax.startup.promise")
     assert page.locator("mjx-merror").count() == 0
     assert violations(page) == []
-    for mode in ("light", "dark"):
-        page.set_viewport_size(DESK)
-        page.emulate_media(color_scheme=mode)
-        page.wait_for_function(f"document.documentElement.dataset.theme == '{mode}'")
-        page.wait_for_timeout(300)  # colours fade over
-        if mode == "dark":
-            assert violations(page, runOnly=["color-contrast"]) == []
-        for view in (DESK, TABLET, PHONE):
-            page.set_viewport_size(view)
-            shoot(page, f"{name}-{mode}-{view['width']}")
-            assert page.evaluate(OUTSIDE) == []
-            assert page.evaluate(CUT_OFF) == []
+    for view in (DESK, TABLET, PHONE):
+        page.set_viewport_size(view)
+        shoot(page, f"{name}-{view['width']}")
+        assert page.evaluate(OUTSIDE) == []
+        assert page.evaluate(CUT_OFF) == []
+
+
+@pytest.mark.parametrize("path", AT_NIGHT)
+def test_a_page_reads_well_at_night(visit, path):
+    page = visit(path, dark=True)
+    page.wait_for_function("document.documentElement.dataset.theme == 'dark'")
+    shoot(page, f"{path.removesuffix('.html').replace('/', '-')}-dark")
+    assert violations(page, runOnly=["color-contrast"]) == []
 
 
 def test_the_whole_book_is_one_pdf(html):

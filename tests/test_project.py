@@ -96,6 +96,12 @@ def test_ci_ends_in_make_test():
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
 
 
+def test_no_tracked_path_is_a_link():
+    """A link points at somebody's machine; git marks it with the mode 120000."""
+    listed = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True)
+    assert not [line for line in listed.stdout.splitlines() if line.startswith("120000")]
+
+
 WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
 JOBS = WORKFLOW["jobs"]
 

@@ -12,6 +12,7 @@ from companion.claims.statements import Statement, statements
 from companion.claims.verdict import NOT_RUN, Verdict
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from companion.evidence import Evidence
@@ -64,23 +65,24 @@ class Verdicts:
         """
         for id, (_, one) in self._listed.items():
             if one.taken and {entry["from"] for entry in one.taken} <= set(evidence):
-                of, values = evidence[one.taken[0]["from"]], self._taken(one, {}, evidence)
+                of = evidence[one.taken[0]["from"]]
+                values, pair = self._taken(one.taken, evidence)
                 if one.rule == "share":
                     self.share(id, values[0].sum(), values[0].size, of=of)
                 else:
-                    same = (
-                        len({entry["from"] for entry in one.taken}) == 1 and len({tuple(v.index) for v in values}) == 1
-                    )
-                    pair = {"paired": same} if len(values) > 1 else {}
-                    getattr(self, one.rule)(id, *[v.to_numpy() for v in values], of=of, **pair)
-                for setting, changed in one.others.items():
-                    (other,) = self._taken(one, changed, evidence)
-                    self.variant(id, setting, other.to_numpy())
+                    getattr(self, one.rule)(id, *values, of=of, **pair)
+                for setting, changes in one.others.items():
+                    entries = [entry | changed for entry, changed in zip(one.taken, changes, strict=True)]
+                    values, pair = self._taken(entries, evidence)
+                    self.variant(id, setting, *values, **pair)
 
     @staticmethod
-    def _taken(one: Statement, changed: dict[str, Any], evidence: Mapping[str, Evidence]) -> list[pd.Series]:
-        entries = [entry | changed for entry in one.taken]
-        return [_values(evidence[entry["from"]].frame, **entry) for entry in entries]
+    def _taken(
+        entries: Iterable[dict[str, Any]], evidence: Mapping[str, Evidence]
+    ) -> tuple[list[np.ndarray], dict[str, bool]]:
+        values = [_values(evidence[entry["from"]].frame, **entry) for entry in entries]
+        same = len({entry["from"] for entry in entries}) == 1 and len({tuple(v.index) for v in values}) == 1
+        return [v.to_numpy() for v in values], {"paired": same} if len(values) > 1 else {}
 
     def curve(self, id: str, ours: Any, statistic: Callable[[Any], float], *, of: Evidence) -> str:
         """Judge a number of the paper that is a statistic of a mean curve; ``ours`` has one curve a run."""
@@ -125,17 +127,31 @@ class Verdicts:
         self._keep(one, Row(**self._head(one), ours=ours, verdict=NOT_RUN, detail=detail, command=command, cost=cost))
         return NOT_RUN
 
-    def variant(self, id: str, setting: str, ours: Any, detail: str = "") -> None:
-        """Fold a run with another setting under a statement; ``ours`` is text, or one value a run of a number."""
+    def variant(self, id: str, setting: str, *ours: Any, paired: bool = False) -> None:
+        """Fold a run with another setting under a statement.
+
+        ``ours`` is text, and if need be a second with details; or what the statement's rule judges: the values of a
+        number, one a run, or the two sets of values of a comparison.
+        """
         if id not in self._listed:
             raise ValueError(self._unknown(id))
-        one, found = self._listed[id][1], ""
-        if not isinstance(ours, str):
-            if one.rule != "number":
-                raise ValueError(f"{id}: values can only stand for a number; say in words what came out")
-            judged = self._number(one, ours, None, None)
-            ours, found, detail = judged.ours, judged.verdict, detail or judged.detail
-        self._variants.setdefault(id, []).append({"setting": setting, "ours": ours, "verdict": found, "detail": detail})
+        one = self._listed[id][1]
+        if isinstance(ours[0], str):
+            said, found, detail = ours[0], "", ours[1] if len(ours) > 1 else ""
+        elif one.rule in ("number", "order", "similar"):
+            judged = self._variant(one, ours, paired)
+            said, found, detail = judged.ours, judged.verdict, judged.detail
+        else:
+            raise ValueError(f"{id}: values can only stand for a number or a comparison; say in words what came out")
+        self._variants.setdefault(id, []).append({"setting": setting, "ours": said, "verdict": found, "detail": detail})
+
+    def _variant(self, one: Statement, ours: tuple[Any, ...], paired: bool) -> Verdict:
+        if one.rule == "number":
+            return self._number(one, ours[0], None, None)
+        first, second = ours
+        if one.rule == "order":
+            return comparisons.order(first, second, paired)
+        return comparisons.similar(first, second, margin=float(one.margin or 0), paired=paired)
 
     @property
     def rows(self) -> list[Row]:

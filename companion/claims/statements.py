@@ -30,8 +30,8 @@ A file lists every figure and table of its paper, every statement that the book 
           - {from: spirals, column: accuracy, turns: 4, method: AdLaLa, step: 10000}
             # a column or an expression of columns, true or false for a share; one value a run, or {per: [turns]} one a
             # run and turns; of the last step, if none or "all" is said; of several methods {by: min}, or max, mean, ...
-        others:                      # other settings that fold under a number: what differs in the entry
-          "SGLD, σ = 0.1": {method: "SGLD, σ = 0.1"}
+        others:                      # other settings that fold under it: what differs in each entry of taken
+          "SGLD, σ = 0.1": [{method: "SGLD, σ = 0.1"}]
         figure: fig-weights-four     # our figure that shows it
         reason: Why it is not judged (rule none).
         rows: [weights/fig7-adlala-10000]    # rows of the former board that it replaces
@@ -91,7 +91,7 @@ class Statement:
     given: str = "fully"
     needs: dict[str, float] = field(default_factory=dict)
     taken: tuple[dict[str, Any], ...] = ()
-    others: dict[str, dict[str, Any]] = field(default_factory=dict)
+    others: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     reason: str = ""
     rows: tuple[str, ...] = ()
 
@@ -190,8 +190,8 @@ def _statement(item: dict[str, Any]) -> Statement:
         raise ValueError(f"{made.id}: margin {made.margin} must be above zero")
     if made.taken and len(made.taken) != {"number": 1, "share": 1, "order": 2, "similar": 2}.get(made.rule):
         raise ValueError(f"{made.id}: taken has {len(made.taken)} entries, which the rule {made.rule!r} cannot use")
-    if made.others and not (made.taken and made.rule == "number"):
-        raise ValueError(f"{made.id}: others fold under a number whose file says where its values are taken")
+    if made.others and (made.rule == "share" or any(len(one) != len(made.taken) for one in made.others.values())):
+        raise ValueError(f"{made.id}: others change, one by one, the entries of taken of a number or a comparison")
     if made.rule in ("number", "exact") and isinstance(made.paper, str):
         raise ValueError(f"{made.id}: paper {made.paper!r} must be a number")
     return made

@@ -106,10 +106,11 @@ def audit(names: tuple[str, ...], share: float, seed: int | None) -> None:
     for visit in audits.audit(share, seed, names):
         click.echo(str(visit))
         found.append(visit)
-    rows, wrong = sum(one.slice.rows for one in found if one.slice), sum(bool(one.problem) for one in found)
+    slices, wrong = [one.slice for one in found if one.slice], sum(bool(one.problem) for one in found)
+    rows = f"{sum(one.rows for one in slices):,} of {sum(one.of for one in slices):,} rows"
     took = sum(one.seconds for one in found)
     many = f"{len(found)} record" + "s" * (len(found) != 1)
-    click.echo(f"{many}, {rows:,} rows recomputed in {took:.0f} s with the seed {seed}; {wrong} wrong")
+    click.echo(f"{many}, {rows} recomputed in {took:.0f} s with the seed {seed}; {wrong} wrong")
     if wrong:
         sys.exit(1)
 
