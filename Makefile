@@ -16,7 +16,7 @@ export PYTHONPATH := $(CURDIR)/book/tools/site$(if $(PYTHONPATH),:$(PYTHONPATH))
 # The parts of `make test`: chapters and pages, what is killed and what runs on a cluster, and everything else.
 PARTS := units book faults
 book := notebooks $(addprefix tests/test_,$(addsuffix .py,book browser snippets))
-faults := $(addprefix tests/test_,$(addsuffix .py,batch checkpoint imagenet record_runs slurm))
+faults := $(addprefix tests/test_,$(addsuffix .py,batch checkpoint imagenet pool record_runs rerun slurm))
 units := $(filter-out $(book) $(faults),$(sort $(wildcard tests/test_*.py)))
 
 .DEFAULT_GOAL := help
@@ -66,8 +66,9 @@ test-units test-book test-faults: test-%: $(STAMP)
 audit: $(STAMP)
 	@$(BIN)/companion audit $(if $(AUDIT_SHARE),--share $(AUDIT_SHARE)) $(if $(AUDIT_SEED),--seed $(AUDIT_SEED))
 
+# 3: chapters were left out whose data are not here; the book shows what is stored of them.
 reproduce: $(STAMP)
-	@$(BIN)/companion run batches/default.yaml
+	@$(BIN)/companion run batches/default.yaml || test $$? -eq 3
 	@$(BIN)/python -m book.tools.build --runs
 
 chapters: $(STAMP)

@@ -24,9 +24,9 @@ def html():
 @pytest.fixture(scope="session")
 def cluster():
     """The address of a scheduler with two workers, for every batch whose test is not about where it runs."""
-    from companion.runs import scheduling
+    import distributed
 
-    with scheduling._local(2) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         yield cluster.scheduler_address
 
 

@@ -37,7 +37,7 @@ NOT_FOUND = {
         "weights/momenta": "kurtosis",
     },
     "one more or less in a bin or of some fifty nodes": {
-        "overfitting_and_temperature/": "silent",
+        "noise_and_temperature/": "silent",
         "weights/": "b, o, w",
     },
     "the size of a rounding error": {"errata_coolmomentum/layers": "bias"},

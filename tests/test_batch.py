@@ -262,7 +262,7 @@ def test_the_default_batch_has_every_chapter_once_and_computes_what_others_load(
     runs = batch.load(ROOT / "batches" / "default.yaml")
     assert sorted(run.chapter for run in runs) == chapters.find()
     for run in runs:
-        assert run.parameters == ({"scale": "quick"} if experiments_of(read(run.chapter)) else {}), run.name
+        assert run.parameters == ({"scale": "quick"} if experiments_of(run.chapter) else {}), run.name
 
 
 def test_a_batch_makes_what_is_missing_failed_or_stale_and_says_why(project, cluster):
@@ -281,10 +281,10 @@ def test_a_batch_makes_what_is_missing_failed_or_stale_and_says_why(project, clu
     assert "quick-number=1: done" in said and "quick-number=13: failed (ZeroDivisionError: division by zero)" in said
 
     chapter = project / "notebooks" / "quick.md"
+    chapter.write_text("Prose.\n" + QUICK.replace("1 / (number - 13)", "1 / ( number-13 )  # a comment"))
+    assert batch.state(runs[1]) == ("done", "")
     chapter.write_text(QUICK.replace("1 / (number - 13)", "number"))
     assert batch.state(runs[1]) == ("stale", "changed since: notebook")
-    (project / "constraints.txt").write_text("torch==9\n")
-    assert batch.state(runs[1]) == ("stale", "changed since: notebook, environment")
     for broken in (runs[2].out.read_text()[:100], '{"metadata": {"thermolib": {"seconds": 90}}}'):
         runs[2].out.write_text(broken)
         assert batch.state(runs[2])[0] == "stale" and "cannot be read" in batch.state(runs[2])[1]
@@ -333,14 +333,91 @@ def test_a_run_that_hangs_or_eats_memory_is_stopped(project, cluster, needs, par
     assert batch.state(run) == ("failed", outcome.error) and not run.out.exists()
 
 
-def test_a_run_that_needs_a_gpu_waits_for_one(project, cluster):
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+def test_a_run_that_needs_a_gpu_waits_for_one_and_not_for_ever(project, cluster, monkeypatch):
+    monkeypatch.setattr(scheduling, "WAIT", 0.5)
     path = write(project, "  - {chapter: quick, gpus: 1}\n  - {chapter: quick, name: plain}\n")
     outcomes, said = run_quietly(path, scheduler=cluster)
-    assert [o.name for o in outcomes] == ["plain"] and any("waits for a machine with 1 GPU(s)" in line for line in said)
+    assert [(o.name, o.state) for o in outcomes] == [("plain", "done"), ("quick", "failed")]
+    assert "waits for a worker with --resources GPU=1, for quick, 0.5 s at most" in said
+    assert outcomes[1].error == "there is no worker with --resources GPU=1, for quick: it was waited for 0.5 s"
+
+
+def test_a_worker_with_another_library_is_refused_by_name(project, cluster, monkeypatch):
+    path = write(project, "  - {chapter: quick, parameters: {number: 1}}\n")
+    monkeypatch.setattr(scheduling.identity, "library", lambda: "another")
+    with pytest.raises(ValueError, match=r"the worker tcp://127.0.0.1:\d+ has another version of the library"):
+        run_quietly(path, scheduler=cluster)
+    assert made(project) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runs: []\n", "some.yaml has no runs"),
+        ("runs:\n  - {chapter: tiny, cross: [seed]}\n", "cross: ['seed'] is not allowed for tiny: it is names with"),
+        ("include: [some]\nruns:\n  - {chapter: tiny}\n", "some.yaml includes itself, through some.yaml"),
+        ("- {chapter: tiny}\n", "some.yaml is no batch"),
+    ],
+)
+def test_a_batch_that_is_none_is_named_in_one_sentence(project, text, message):
+    path = project / "batches" / "some.yaml"
+    path.write_text(text)
+    done = call("run", str(path))
+    assert done.exit_code == 1 and message in done.output and done.output.count("\n") == 1
+
+
+def test_a_run_that_is_done_says_so_and_is_repeated_when_asked(project):
+    words = ["run", "notebooks/quick", "-p", "number=2", "-p", "seconds=0.1"]
+    assert call(*words).exit_code == 0 and sum(made(project).values()) == 1
+    words[2:] = [*words[4:], *words[2:4]]  # in the other order
+    done = call(*words)
+    assert done.exit_code == 0 and "runs/quick-seconds=0.1-number=2.ipynb is done; --again" in done.output
+    assert sum(made(project).values()) == 1
+    assert call(*words, "--again").exit_code == 0 and sum(made(project).values()) == 2
+
+    (project / "notebooks" / "quick.md").write_text(QUICK.replace("time.sleep(0.1)", "time.sleep(0.2)"))
+    run = batch.single("notebooks/quick", {"number": 2, "seconds": 0.1})
+    assert batch.state(run) == ("stale", "changed since: notebook")
+    assert "accepted, with another notebook" in call("accept", *words[1:]).output
+    assert batch.state(run)[0] == "done" and "harmless: another notebook" in batch.state(run)[1]
+    assert made(project) == {2: 2}
+
+
+def test_names_of_runs_are_unique(project):
+    for name in ("a b", "a/b", "a_b"):
+        assert batch._file_name("tiny", {"word": name}).startswith("tiny-word=a_b")
+    assert len({batch._file_name("tiny", {"word": name}) for name in ("a b", "a/b", "a_b")}) == 3
+
+
+def test_help_and_lists_import_nothing_large(project):
+    look = (
+        "import sys; from click.testing import CliRunner; from companion.runs.command import main\n"
+        "for word in ('--help', 'ls'): assert CliRunner().invoke(main, [word]).exit_code == 0\n"
+        "print([name for name in ('torch', 'pandas', 'numpy', 'scipy', 'jupytext') if name in sys.modules])"
+    )
+    assert start("-c", look, cwd=project).communicate(timeout=60)[0] == "[]\n"
+
+
+def test_ten_thousand_runs_are_loaded_and_looked_at_quickly(project):
+    path = write(project, "  - {chapter: quick, cross: {number: 1..10000}}\n")
+    began = time.process_time()
+    runs = batch.load(path)
+    loaded = time.process_time()
+    runs[0].out.parent.mkdir(parents=True)
+    about = {"metadata": {"thermolib": {"inputs": runs[0].inputs()}}}
+    for run in runs[1:]:
+        about["metadata"]["thermolib"]["inputs"]["parameters"] = run.inputs()["parameters"]
+        run.out.write_text(json.dumps({"cells": [], **about}, indent=1, sort_keys=True))
+    runs[1].out.write_text('{"cells": 3}')
+    written = time.process_time()
+    states = [batch.state(run)[0] for run in runs]
+    looked = time.process_time()
+    table = shown.results(runs)
+    ended = time.process_time()
+    print(f"10,000 runs: load {loaded - began:.1f} s, status {looked - written:.1f} s, results {ended - looked:.1f} s")
+    assert states[:3] == ["missing", "stale", "done"] and states.count("done") == 9998
+    assert len(table) == 10_000 and "cannot be read" in table["ours"][1]
+    assert max(loaded - began, looked - written, ended - looked) < 5
 
 
 def test_a_full_disk_loses_nothing_and_is_named(project):

@@ -8,10 +8,11 @@ import time
 
 import pytest
 import yaml
+from head import HEAD
 
 from companion.runs import batch
 from tests.processes import free_port
-from tests.test_batch import kill, made, project, start, until, write
+from tests.test_batch import call, kill, made, project, start, until, write
 
 __all__ = ["project"]
 
@@ -26,6 +27,10 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/none
+AuthInfo=cred_expire=5
+KillWait=5
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 CredType=cred/none
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
@@ -42,8 +47,47 @@ SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN
-PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=9
 """
+
+
+# An experiment that keeps after each second how far it is.
+COUNTS = (
+    HEAD
+    + """
+```{code-cell} ipython3
+:tags: [parameters]
+
+scale = "quick"
+seconds = 10
+```
+
+```{code-cell} ipython3
+import time
+
+import pandas as pd
+
+from companion.evidence import experiment
+
+
+@experiment("counts", keys=["second"], check={"seconds": 1}, quick={})
+def counted(seconds, *, checkpoints=None):
+    kept = checkpoints / "seconds"
+    at = int(kept.read_text()) if kept.exists() else 0
+    while at < seconds:
+        with open("log", "a") as log:
+            log.write(f"{at}\\n")
+        time.sleep(1.0)
+        at += 1
+        kept.write_text(str(at))
+    return pd.DataFrame({"second": range(seconds)})
+
+
+counted.load(scale, seconds=seconds).frame["second"].sum()
+```
+"""
+)
 
 
 def asked(*command):
@@ -75,21 +119,28 @@ def slurm(project, monkeypatch):
         log.close()
 
 
-def profile(project, folder):
-    return {
-        "jobs": 2,
-        "cores": 1,
-        "processes": 1,
-        "memory": "1GB",
-        "walltime": "00:40:00",
-        "interface": "lo",
-        "log_directory": str(folder),
-        "job_extra_directives": [f"--chdir={project}"],
-    }
+PROFILE = {"jobs": 2, "cpus-per-task": 1, "mem": "900M", "time": "00:40:00"}
+
+
+def test_a_batch_is_submitted_and_status_reads_it_and_a_mistake_has_slurms_reason(project, slurm):
+    path = write(project, "  - {chapter: quick, parameters: {seconds: 3.0, number: 1}}\n")
+    (project / "slurm.yaml").write_text("jobs: 5\npartition: none\n")
+    done = call("submit", "batches/some.yaml", "--slurm", "slurm.yaml")
+    assert done.exit_code == 1 and "Slurm refuses it" in done.output and "partition" in done.output
+    (project / "slurm.yaml").write_text("jobs: 5\nmem: 900M\n")
+    done = call("submit", "batches/some.yaml", "--slurm", "slurm.yaml")
+    assert done.exit_code == 0 and "submitted as job" in done.output, done.output
+    assert len(asked("squeue", "-h", "-r", "-o", "%i").split()) == 1  # one run, one job
+    assert "1 missing" in (said := call("status", "batches/some.yaml").output) and "\njob " in said
+    again = call("submit", "batches/some.yaml", "--slurm", "slurm.yaml")
+    assert again.exit_code == 1 and "is still in the queue" in again.output
+    until(lambda: not asked("squeue", "-h", "-o", "%i").split())
+    assert batch.state(batch.load(path)[0])[0] == "done" and made(project) == {1: 1}
+    assert "nothing is submitted" in call("submit", "batches/some.yaml", "--slurm", "slurm.yaml").output
 
 
 def test_a_killed_job_is_replaced_and_every_run_is_made(project, slurm):
-    (project / "slurm.yaml").write_text(yaml.safe_dump(profile(project, slurm)))
+    (project / "slurm.yaml").write_text(yaml.safe_dump(PROFILE))
     path = write(project, "  - {chapter: quick, parameters: {seconds: 3.0}, cross: {number: 1..6}}\n")
     began = time.monotonic()
     client = start("-m", "companion", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
@@ -103,10 +154,49 @@ def test_a_killed_job_is_replaced_and_every_run_is_made(project, slurm):
     print(f"6 runs of 3 s on 2 jobs, one of them killed: {time.monotonic() - began:.0f} s")
 
 
+def log_of(project):
+    return "".join(path.read_text() for path in sorted((project / "runs" / "some").glob("slurm-*.log")))
+
+
+def went_on(project, path, stops):
+    """That the run is done, and that each stop repeated one second of it at most."""
+    (run,) = batch.load(path)
+    until(lambda: not asked("squeue", "-h", "-o", "%i").split(), seconds=600)
+    assert batch.state(run)[0] == "done", log_of(project)
+    seconds = list(map(int, made(project)))
+    assert seconds == list(range(run.parameters["seconds"]))
+    assert sum(made(project).values()) <= len(seconds) + stops and not run.checkpoints.exists()
+
+
+def test_a_job_that_outlasts_its_walltime_goes_on_from_its_checkpoint(project, slurm):
+    """Slurm sends the notice half a minute early or late, as often as it looks."""
+    (project / "notebooks" / "counts.md").write_text(COUNTS)
+    path = write(project, "  - {chapter: counts, parameters: {seconds: 50}}\n")
+    (project / "slurm.yaml").write_text(yaml.safe_dump(PROFILE | {"time": "00:01:00", "signal": "B:TERM@10"}))
+    done = call("submit", "batches/some.yaml", "--slurm", "slurm.yaml")
+    assert done.exit_code == 0, done.output
+    went_on(project, path, stops := 4)
+    said = log_of(project).count("stopped by Slurm at counts: it asks to be started again")
+    assert 1 <= said <= stops, log_of(project)
+
+
+def test_a_preempted_job_goes_on_from_its_checkpoint(project, slurm):
+    (project / "notebooks" / "counts.md").write_text(COUNTS)
+    path = write(project, "  - {chapter: counts, parameters: {seconds: 15}}\n")
+    (project / "slurm.yaml").write_text(yaml.safe_dump(PROFILE | {"partition": "all"}))
+    assert call("submit", "batches/some.yaml", "--slurm", "slurm.yaml").exit_code == 0
+    until(lambda: len(made(project)) >= 5)
+    asked("sbatch", "-p", "urgent", "-n", "2", "-o", "/dev/null", "--wrap", "sleep 3")
+    until(lambda: asked("squeue", "-h", "-p", "urgent", "-t", "R", "-o", "%i").split())
+    before = len(made(project))
+    assert before < 15 and "PENDING" in asked("squeue", "-h", "-p", "all", "-o", "%T")
+    went_on(project, path, stops=1)
+
+
 @pytest.mark.slow
 def test_two_hundred_short_runs(project, slurm):
     """What a run costs beside its own work, from the first call to the last result."""
-    (project / "slurm.yaml").write_text(yaml.safe_dump(profile(project, slurm)))
+    (project / "slurm.yaml").write_text(yaml.safe_dump(PROFILE))
     path = write(project, "  - {chapter: quick, cross: {number: 100..299}}\n")
     began = time.monotonic()
     client = start("-m", "companion", "run", str(path), "--slurm", "slurm.yaml", cwd=project)

@@ -28,7 +28,7 @@ from companion.evidence import costs
 from companion.evidence.provenance import write_whole
 from companion.runs import batch, execution, shown
 from companion.runs.batch import Run
-from companion.runs.chapters import parameters_of, read
+from companion.runs.chapters import parameters_of
 
 #: Nodes of the three layers, points in a minibatch.
 Kind = tuple[tuple[int, int, int], int]
@@ -136,7 +136,7 @@ def record(runs: list[Run], folder: Path, names: list[str]) -> None:
         head = {
             "chapter": run.chapter.stem,
             "parameters": "; ".join(f"{k} = {v}" for k, v in run.parameters.items()) or "as in the chapter",
-            "seed": run.parameters.get("seed", parameters_of(read(run.chapter)).get("seed", "none")),
+            "seed": run.parameters.get("seed", parameters_of(run.chapter).get("seed", "none")),
             **{name: made[name] for name in ("commit", "started", "machine", "GPU", "versions")},
             "wall time": f"{made['seconds']:.0f} s, threads: {made['threads']}",
             "memory": f"{made['peak memory in GiB']} GiB at most",

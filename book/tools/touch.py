@@ -227,7 +227,7 @@ def gradient_noise() -> dict[str, Any]:
 
 def noise() -> dict[str, Any]:
     """Figure 15 of the first paper: a map whose pixels show their classifier, from the chapter's records."""
-    runs, drawn = (Record(ROOT, f"overfitting_and_temperature/{name}").frame() for name in ("noise_map", "pixels"))
+    runs, drawn = (Record(ROOT, f"noise_and_temperature/{name}").frame() for name in ("noise_map", "pixels"))
     at = ["temperature", "noise"]
     means = runs[runs["step"] == runs["step"].max()].groupby(at)["accuracy"].mean()
     pictures = drawn[drawn["step"] == drawn["step"].max()].sort_values("row").set_index(at).sort_index(kind="stable")

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from companion.evidence.records import Record, as_stored, root
+from companion.evidence.records import Record, as_stored, root, run_folder
 from companion.evidence.tidy import numbers
 
 __all__ = ["Difference", "Evidence", "Experiment", "Slice", "experiment"]
@@ -171,7 +171,8 @@ class Experiment:
         frame = record.frame() if kept else None
         if frame is not None and asked == of:
             return Evidence(self.name, frame, RECORD, asked, frame, kept)
-        return Evidence(self.name, as_stored(self.function(**asked)), "your run", asked, frame, {})
+        kept_in = {"checkpoints": run_folder(self.function.__name__, asked)} if self.resumes else {}
+        return Evidence(self.name, as_stored(self.function(**asked, **kept_in)), "your run", asked, frame, {})
 
     def make(self, given: Mapping[str, Any]) -> Record:
         """Compute the record with these parameters and write it, whole or not at all."""

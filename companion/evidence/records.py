@@ -19,14 +19,18 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 import companion
 from companion.evidence.provenance import of_run, reference_loop, write_whole
 
-__all__ = ["Record", "all_records", "as_stored", "root"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Record", "all_records", "as_stored", "root", "run_folder"]
+
+#: The variable that names the folder in which the run of a chapter keeps its checkpoints.
+FOLDER = "COMPANION_CHECKPOINTS"
 
 #: Bytes above which a table is compressed.
 LARGE = 200_000
@@ -38,6 +42,16 @@ def root() -> Path:
         if (folder / "notebooks").is_dir() and (folder / "batches").is_dir():
             return folder
     return Path(companion.__file__).resolve().parents[1]
+
+
+def run_folder(name: str, parameters: Mapping[str, Any]) -> Path | None:
+    """Where the run that executes this chapter keeps the checkpoints of an experiment; None where nobody runs it."""
+    if not (folder := os.environ.get(FOLDER)):
+        return None
+    asked = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
+    path = Path(folder) / name / asked
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @dataclass
@@ -177,6 +191,8 @@ def _written(frame: pd.DataFrame) -> bytes:
 
 
 def _read(data: bytes) -> pd.DataFrame:
+    import pandas as pd  # here, so that the command begins at once
+
     return pd.read_csv(io.BytesIO(data)).copy()  # in one piece, where there are many columns
 
 

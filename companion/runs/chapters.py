@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["checked", "experiments_of", "files", "lacking", "literal", "parameters_of", "read"]
+__all__ = ["checked", "code_cells", "experiments_of", "files", "lacking", "literal", "parameters_of", "read"]
+
+_CELL = re.compile(r"^(`{3,})\{code-cell\}[^\n]*\n(?:---\n(.*?)^---\n|((?::[^\n]*\n)*))(.*?)^\1[ \t]*$", re.M | re.S)
 
 
 def files(root: Path) -> dict[str, Path]:
@@ -26,30 +30,72 @@ def read(md: Path) -> Any:
     return notebook
 
 
-def parameters_of(notebook: Any) -> dict[str, str]:
+def code_cells(md: Path) -> list[tuple[set[str], str]]:
+    """The tags and the source of each code cell, read from the text alone: lists of chapters are there at once.
+
+    Raises ValueError where the file cannot be read.
+    """
+    try:
+        text = md.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{md.name} cannot be read: {error}") from None
+    return list(_cells(text))
+
+
+def _cells(text: str) -> Iterator[tuple[set[str], str]]:
+    for cell in _CELL.finditer(text):
+        listed = re.search(r"^:?tags:\s*(\[[^\]]*\]|(?:\n\s*- .*)+)", cell[2] or cell[3] or "", re.M)
+        yield set(re.findall(r"[^\s,\[\]\"']+", listed[1])) - {"-"} if listed else set(), cell[4].strip("\n")
+
+
+def _body(md: Path, tag: str) -> Iterator[tuple[ast.stmt, str]]:
+    for tags, source in code_cells(md):
+        if tag in tags:
+            try:
+                yield from ((node, source) for node in ast.parse(source).body)
+            except SyntaxError as error:
+                raise ValueError(f"a cell of {md.name} that is tagged {tag} is no Python: {error}") from None
+
+
+def parameters_of(md: Path) -> dict[str, str]:
     """What the cell tagged ``parameters`` assigns: name to value, as it is written there."""
-    from papermill.inspection import _infer_parameters
-
-    for cell in notebook.cells:
-        cell.metadata.setdefault("tags", [])  # papermill expects them on every cell
-    return {p.name: p.default for p in _infer_parameters(notebook, name="python3", language="python")}
+    return _parameters_of(md, _changed(md))
 
 
-def experiments_of(notebook: Any) -> list[str]:
+def _changed(md: Path) -> int:
+    return md.stat().st_mtime_ns if md.is_file() else 0
+
+
+@functools.lru_cache(256)
+def _parameters_of(md: Path, _changed: int) -> dict[str, str]:
+    found = {}
+    for node, source in _body(md, "parameters"):
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and node.value:
+            found[target.id] = " ".join(_written(node.value, source).split())
+    return found
+
+
+def _written(node: ast.expr, source: str) -> str:
+    """As ast.get_source_segment, which takes the source apart character by character."""
+    lines = source.encode().split(b"\n")[node.lineno - 1 : node.end_lineno]
+    lines[-1] = lines[-1][: node.end_col_offset]
+    lines[0] = lines[0][node.col_offset :]
+    return b"\n".join(lines).decode()
+
+
+def experiments_of(md: Path) -> list[str]:
     """The names of the experiments in the cells tagged ``experiment``, which are not run for that.
 
     Raises ValueError where such a cell is no Python.
     """
-    found = []
-    for cell in notebook.cells:
-        if "experiment" in cell.metadata.get("tags", []):
-            try:
-                body = ast.parse(cell.source).body
-            except SyntaxError as error:
-                raise ValueError(f"a cell tagged experiment is no Python: {error}") from None
-            functions = [node for node in body if isinstance(node, ast.FunctionDef)]
-            found += [one.name for one in functions if any(map(_experiment, one.decorator_list))]
-    return found
+    return _experiments_of(md, _changed(md))
+
+
+@functools.lru_cache(256)
+def _experiments_of(md: Path, _changed: int) -> list[str]:
+    functions = [node for node, _ in _body(md, "experiment") if isinstance(node, ast.FunctionDef)]
+    return [one.name for one in functions if any(map(_experiment, one.decorator_list))]
 
 
 def _experiment(decorator: ast.expr) -> bool:

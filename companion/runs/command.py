@@ -1,4 +1,7 @@
-"""The command ``companion``: run chapters and batches, and look at what they gave."""
+"""The command ``companion``: run chapters and batches, and look at what they gave.
+
+What takes its time to import is imported by the command that needs it, so that help and lists are there at once.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,7 @@ try:
 except ImportError:
     raise SystemExit("the command needs the extra called book: .venv/bin/pip install -e '.[book]'") from None
 
-from companion.evidence.experiment import of_chapter
-from companion.evidence.provenance import write_whole
-from companion.evidence.records import root
-from companion.runs import audit as audits
-from companion.runs import batch, chapters, execution, scheduling, shown
+from companion.runs import batch, chapters
 
 
 class Command(click.Group):
@@ -28,6 +27,10 @@ class Command(click.Group):
             return super().invoke(ctx)
         except ValueError as error:
             raise click.ClickException(str(error)) from None
+        except OSError as error:
+            if not error.filename:
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from None
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,37 +52,100 @@ def _is_batch(target: str) -> bool:
 @main.command()
 @click.argument("target", metavar="notebooks/NAME | BATCH.yaml")
 @click.option("-p", "pairs", multiple=True, metavar="KEY=VALUE", help="Set a parameter of a chapter.")
+@click.option("--again", is_flag=True, help="Run a chapter although it is done.")
 @click.option("--only", multiple=True, metavar="RUN", help="These runs of a batch, and no others.")
 @click.option("--workers", type=click.IntRange(1), help="Runs side by side; if not given, one per GPU or core.")
-@click.option("--scheduler", default="", metavar="ADDRESS", help="A Dask scheduler for a batch, as in tcp://host:8786.")
-@click.option("--slurm", default="", metavar="PROFILE.yaml", help="Run a batch through Slurm.")
-def run(target: str, pairs: tuple[str, ...], only: tuple[str, ...], workers: int | None, **where: str) -> None:
-    """Run a chapter, or what is missing, failed or stale of a batch."""
+@click.option("--scheduler", default="", metavar="ADDRESS", help="A Dask scheduler for a batch, as in tls://host:8786.")
+@click.option("--slurm", default="", metavar="PROFILE.yaml", help="Submit a batch to Slurm, and wait for its end.")
+@click.option("--job", is_flag=True, hidden=True)
+def run(
+    target: str, pairs: tuple[str, ...], again: bool, only: tuple[str, ...], workers: int | None, scheduler: str,
+    slurm: str, job: bool,
+) -> None:  # fmt: skip
+    """Run a chapter, or what is missing, failed or stale of a batch.
+
+    The exit status is 0 where all is done, 3 where chapters were left out whose data are not here, and else 1.
+    """
+    from companion.runs import places, scheduling
+    from companion.runs import slurm as slurms
+
     if not _is_batch(target):
-        one = batch.single(target, _parameters(pairs))
-        if only or workers or any(where.values()):
+        if only or workers or scheduler or slurm:
             raise ValueError("--only, --workers, --scheduler and --slurm are for batches, and this is a chapter")
-        with execution.locked([one]):
-            execution.sweep([one])
-            outcome = execution.execute(one, progress={"disable": None})
-        if outcome.error:
-            at = f"; the notebook up to there: {_relative(one.failed)}" if one.failed.is_file() else ""
-            raise click.ClickException(f"{one.name} {outcome.state}: {outcome.error}{at}")
-        click.echo(f"{_relative(one.out)}  {outcome.seconds:.0f} s")
-        click.echo(shown.held(one.out))
+        _run_one(batch.single(target, _parameters(pairs)), again)
         return
     if pairs:
         raise ValueError("-p is for a chapter; a batch says its parameters in its file")
-    runs = select(batch.load(target), only)
-    outcomes = scheduling.run_all(runs, workers=workers or 0, say=click.echo, **where)
+    if again:
+        raise ValueError("--again is for a chapter; of a batch, remove the results to be made again")
+    if scheduler and slurm:
+        raise ValueError("--scheduler and --slurm are both given; say one of them")
+    runs, outcomes = select(batch.load(target), only), []
+    if job:
+        outcomes = slurms.job(Path(target), runs, click.echo)
+    elif slurm:
+        if left := places.left(runs, click.echo):
+            slurms.follow(Path(target), left, Path(slurm), click.echo, only)
+    else:
+        outcomes = scheduling.run_all(runs, workers=workers or 0, say=click.echo, scheduler=scheduler)
     states = [batch.state(one)[0] for one in runs]
     folders = ", ".join(dict.fromkeys(str(_relative(one.out.parent)) for one in runs))
     click.echo(f"{states.count('done')} of {len(runs)} runs are done; they lie in {folders}")
     left_out = [outcome for outcome in outcomes if outcome.state == "left out"]
     for outcome in left_out:
         click.echo(f"{outcome.name} was left out: {outcome.error}")
-    if states.count("done") + len(left_out) < len(runs):
-        sys.exit(1)
+    if states.count("done") < len(runs):
+        sys.exit(3 if states.count("done") + len(left_out) == len(runs) else 1)
+
+
+def _run_one(one: batch.Run, again: bool) -> None:
+    from companion.runs import execution, places, shown
+
+    state, why = batch.state(one)
+    if state == "done" and not again:
+        click.echo(f"{_relative(one.out)} is done{f' ({why})' if why else ''}; --again runs it once more")
+        click.echo(shown.held(one.out))
+        return
+    with places.locked([one]):
+        places.sweep([one])
+        outcome = execution.execute(one, progress={"disable": None})
+    if outcome.error:
+        at = f"; the notebook up to there: {_relative(one.failed)}" if one.failed.is_file() else ""
+        raise click.ClickException(f"{one.name} {outcome.state}: {outcome.error}{at}")
+    click.echo(f"{_relative(one.out)}  {outcome.seconds:.0f} s")
+    click.echo(shown.held(one.out))
+
+
+@main.command()
+@click.argument("target", metavar="BATCH.yaml")
+@click.option("--slurm", required=True, metavar="PROFILE.yaml", help="How many jobs, and options of sbatch.")
+@click.option("--only", multiple=True, metavar="RUN", help="These runs of the batch, and no others.")
+def submit(target: str, slurm: str, only: tuple[str, ...]) -> None:
+    """Hand what is left of a batch to a job array of Slurm, and return; status says how far it is."""
+    from companion.runs import places
+    from companion.runs import slurm as slurms
+
+    if not (left := places.left(select(batch.load(target), only), click.echo)):
+        click.echo("all runs are done: nothing is submitted")
+        return
+    number = slurms.submit(Path(target), left, Path(slurm), only)
+    click.echo(f"submitted as job {number}: companion status {target} says how far it is")
+
+
+@main.command()
+@click.argument("target", metavar="BATCH.yaml | notebooks/NAME")
+@click.option("-p", "pairs", multiple=True, metavar="KEY=VALUE", help="Of a chapter: the parameters it was run with.")
+@click.option("--only", multiple=True, metavar="RUN", help="These runs of a batch, and no others.")
+def accept(target: str, pairs: tuple[str, ...], only: tuple[str, ...]) -> None:
+    """Say that what changed since stale results were made is harmless; each result keeps that, with the date."""
+    from companion.evidence.provenance import commit
+    from companion.runs import identity
+
+    runs = select(batch.load(target), only) if _is_batch(target) else [batch.single(target, _parameters(pairs))]
+    for one in runs:
+        if batch.state(one)[0] == "stale" and not one.experiment:
+            at = commit(one.project, "thermolib", "companion", "notebooks/*.md")
+            click.echo(f"{one.name}: accepted, with another {', '.join(identity.accept(one.out, one.inputs(), at))}")
 
 
 @main.command()
@@ -87,6 +153,10 @@ def run(target: str, pairs: tuple[str, ...], only: tuple[str, ...], workers: int
 @click.option("--log", type=click.Path(path_type=Path), hidden=True)
 def record(name: str, log: Path | None) -> None:
     """Make the record of an experiment, with the parameters of its chapter; goes on where it was stopped."""
+    from companion.evidence.experiment import of_chapter
+    from companion.evidence.records import root
+    from companion.runs import execution
+
     one = batch.of_record(root(), name)
     with execution.under_batch(log) if log else contextlib.nullcontext():
         experiment, parameters = of_chapter(one.chapter)[one.experiment]
@@ -101,6 +171,8 @@ def record(name: str, log: Path | None) -> None:
 @click.option("--seed", type=click.IntRange(0), help="Of the choice; if not given, another one every time.")
 def audit(names: tuple[str, ...], share: float, seed: int | None) -> None:
     """Recompute a slice, chosen at random, of every record, and say what differs."""
+    from companion.runs import audit as audits
+
     seed = secrets.randbelow(2**32) if seed is None else seed
     found = []
     for visit in audits.audit(share, seed, names):
@@ -129,13 +201,15 @@ def ls() -> None:
     here = Path.cwd()
     for name, md in chapters.files(here).items():
         click.echo(f"notebooks/{name}")
-        notebook = chapters.read(md)
-        for key, value in chapters.parameters_of(notebook).items():
+        for key, value in chapters.parameters_of(md).items():
             click.echo(f"    {key} = {value}")
-        for experiment in chapters.experiments_of(notebook):
+        for experiment in chapters.experiments_of(md):
             click.echo(f"    record {name}/{experiment}")
     for path in sorted((here / "batches").glob("*.yaml")):
-        click.echo(f"batches/{path.name}: {len(batch.load(path))} runs")
+        try:
+            click.echo(f"batches/{path.name}: {len(batch.load(path))} runs")
+        except ValueError as error:  # the others are listed all the same
+            click.echo(f"batches/{path.name}: {error}")
 
 
 @main.command()
@@ -149,6 +223,10 @@ def status(target: str) -> None:
         click.echo(f"{one.name:{width}}  {state:8}{why}".rstrip())
     kinds = [state for state, _ in states]
     click.echo(", ".join(f"{kinds.count(kind)} {kind}" for kind in ("done", "missing", "failed", "stale")))
+    from companion.runs.slurm import queue
+
+    if jobs := queue(Path(target)):
+        click.echo(f"job {jobs[0]}: {jobs[1]}")
 
 
 @main.command()
@@ -158,6 +236,9 @@ def status(target: str) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the CSV to this file, whole or not at all.")
 def results(target: str, pairs: tuple[str, ...], csv: bool, out: Path | None) -> None:
     """Tabulate parameters, glued numbers and claims of the runs that are there."""
+    from companion.evidence.provenance import write_whole
+    from companion.runs import shown
+
     runs = batch.load(target) if _is_batch(target) else [batch.single(target, _parameters(pairs))]
     table = shown.results(runs)
     if out:

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
-import glob
-import hashlib
 import io
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from companion.evidence.provenance import commit, processor, versions, write_whole
 from companion.runs.batch import FAILED, Run, said
-from companion.runs.chapters import lacking, parameters_of, read
+from companion.runs.chapters import lacking, read
+from companion.runs.places import PARTIAL, checkpoints
 
-__all__ = ["Outcome", "execute", "locked", "provenance", "sweep", "under_batch"]
+__all__ = ["Outcome", "execute", "provenance", "under_batch"]
 
 _VERSIONS = ("torch", "numpy", "pandas", "scipy")
-_PARTIAL = ".partial.ipynb"
 
 
 @dataclass(frozen=True)
@@ -105,15 +104,24 @@ def _execute_notebook(run: Run, progress: bool | dict[str, Any]) -> Outcome:
     import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    from companion.runs.manager import Kernels
 
     inputs, began, now = run.inputs(), time.perf_counter(), datetime.datetime.now(datetime.UTC)
     where = provenance(run.project)  # now, before the files change under a run that takes hours
-    partial = run.out.with_name(f"{run.name}~{socket.gethostname()}.{os.getpid()}{_PARTIAL}")
+    partial = run.out.with_name(f"{run.name}~{socket.gethostname()}.{os.getpid()}{PARTIAL}")
     notebook, error = read(run.chapter), ""
-    parameters_of(notebook)  # gives every cell the tags that papermill expects
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])  # papermill expects them on every cell
     try:
         run.out.parent.mkdir(parents=True, exist_ok=True)
-        with Watch(run) as watch:
+        with (
+            checkpoints(run, inputs, where["commit"]) as commits,
+            tempfile.TemporaryDirectory(prefix="companion-") as sockets,  # which nobody else can enter
+            Watch(run) as watch,
+        ):
+            files = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}  # no port that others could reach
             try:
                 papermill.execute_notebook(
                     notebook,
@@ -122,13 +130,16 @@ def _execute_notebook(run: Run, progress: bool | dict[str, Any]) -> Outcome:
                     cwd=run.chapter.parent,
                     kernel_name="python3",
                     progress_bar=progress,
-                    extra_arguments=["--IPKernelApp.log_level=ERROR"],  # each kernel would warn about its local port
+                    config=Config({"KernelManager": files}),
+                    kernel_manager_class=Kernels,
+                    extra_arguments=["--IPKernelApp.log_level=ERROR"],
                 )
             except PapermillExecutionError as raised:
                 error = f"{raised.ename}: {raised.evalue}"
             except RuntimeError as raised:  # also where it died before it had answered at all
                 error = f"the kernel died: {raised}"
-        error = watch.broken or error
+            error = watch.broken or error
+        where["commit"] = ", ".join(commits)
         done = nbformat.read(partial, as_version=4)
         # papermill puts the whole notebook there
         done.metadata.setdefault("papermill", {})["input_path"] = run.chapter.name
@@ -146,6 +157,7 @@ def _execute_notebook(run: Run, progress: bool | dict[str, Any]) -> Outcome:
         os.replace(partial, run.failed if error else run.out)
         if not error:
             run.failed.unlink(missing_ok=True)
+            shutil.rmtree(run.checkpoints, ignore_errors=True)
     except OSError as raised:
         error = f"{run.out} could not be written: {raised.strerror or raised}; free some space there and run it again"
     finally:
@@ -206,29 +218,3 @@ def provenance(root: Path) -> dict[str, Any]:
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "threads": os.environ.get("OMP_NUM_THREADS", "all"),
     }
-
-
-def sweep(runs: Sequence[Run]) -> list[Path]:
-    """Remove the partial files of these runs that were killed; returns them. Call it where none is under way."""
-    left = [path for run in runs for path in sorted(run.out.parent.glob(f"{glob.escape(run.out.stem)}~*{_PARTIAL}"))]
-    for path in left:
-        path.unlink(missing_ok=True)
-    return left
-
-
-@contextlib.contextmanager
-def locked(runs: Sequence[Run]) -> Iterator[None]:
-    """Keep these runs to this process. Raises ValueError where another is at one of them."""
-    with contextlib.ExitStack() as stack:
-        files = {}
-        for run in runs:
-            folder = run.project / "runs" / "records" if run.experiment else run.out.parent
-            if folder not in files:
-                folder.mkdir(parents=True, exist_ok=True)
-                files[folder] = stack.enter_context((folder / ".lock").open("a"))
-            place = int(hashlib.sha256(run.name.encode()).hexdigest()[:15], 16)  # a byte of its own for each run
-            try:
-                fcntl.lockf(files[folder], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-            except OSError:
-                raise ValueError(f"another process is running {run.name} of {folder}: wait for it or stop it") from None
-        yield

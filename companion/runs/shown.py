@@ -17,36 +17,43 @@ __all__ = ["claimed", "held", "outputs", "results"]
 
 
 def results(runs: list[Run]) -> pd.DataFrame:
-    """A tidy table of what the runs that are there show: one row for each claim, each glued number and each record.
+    """A tidy table of what the runs show: one row for each claim and each glued number; every run has a row.
 
     Columns: ``run``, ``state``, the parameters, ``id``, ``claim``, ``paper``, ``ours``, ``verdict``.
     """
     rows = []
     for run in runs:
         head = {"run": run.name, "state": state(run)[0], **run.parameters}
-        if not run.out.is_file():
-            rows.append(head)
-            continue
-        if run.experiment:
-            try:
-                about = Record(run.project, run.name).provenance()
-                head |= about["parameters"] | {"id": about["table"], "ours": f"{about['rows']} rows"}
-            except ValueError as error:
-                head["ours"] = str(error)
-            rows.append(head)
-            continue
-        names = {"id": "id", "claim": "sentence", "paper": "paper", "ours": "ours", "verdict": "verdict"}
-        for shown in claimed(run.out):
-            rows += [{**head, **{k: row.get(v, "") for k, v in names.items()}} for row in shown["claims"]]
-        rows += [
-            {**head, "id": row.id, "claim": row.says, "paper": row.printed, "ours": row.ours, "verdict": row.verdict}
-            for row in chapter.read(outputs(run.out)) or ()
-        ]
-        for output in outputs(run.out):
-            if glued := output.get("metadata", {}).get("scrapbook", {}).get("name"):
-                text = next((v for k, v in output.get("data", {}).items() if k.endswith("text/plain")), "")
-                rows.append({**head, "id": glued, "ours": "".join(text)})
+        try:
+            rows += [{**head, **found} for found in (_record(run) if run.experiment else _notebook(run.out))] or [head]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            rows.append({**head, "ours": f"{run.out.name} cannot be read: {' '.join(str(error).split())}"})
     return pd.DataFrame(rows)
+
+
+def _record(run: Run) -> list[dict[str, Any]]:
+    if not run.out.is_file():
+        return []
+    about = Record(run.project, run.name).provenance()
+    return [about["parameters"] | {"id": about["table"], "ours": f"{about['rows']} rows"}]
+
+
+def _notebook(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    shown, rows = outputs(path), []
+    names = {"id": "id", "claim": "sentence", "paper": "paper", "ours": "ours", "verdict": "verdict"}
+    for claims in _claimed(shown):
+        rows += [{k: row.get(v, "") for k, v in names.items()} for row in claims["claims"]]
+    rows += [
+        {"id": row.id, "claim": row.says, "paper": row.printed, "ours": row.ours, "verdict": row.verdict}
+        for row in chapter.read(shown) or ()
+    ]
+    for output in shown:
+        if glued := output.get("metadata", {}).get("scrapbook", {}).get("name"):
+            text = next((v for k, v in output.get("data", {}).items() if k.endswith("text/plain")), "")
+            rows.append({"id": glued, "ours": "".join(text)})
+    return rows
 
 
 def outputs(path: Path) -> list[dict[str, Any]]:
@@ -57,8 +64,12 @@ def outputs(path: Path) -> list[dict[str, Any]]:
 
 def claimed(path: Path) -> list[dict[str, Any]]:
     """What each ``Claims`` object of an executed notebook shows."""
-    pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs(path)]
-    return [shown for page in pages if (shown := former.read(page))]
+    return _claimed(outputs(path))
+
+
+def _claimed(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    pages = ["".join(output.get("data", {}).get("text/html", "")) for output in shown]
+    return [found for page in pages if (found := former.read(page))]
 
 
 def held(path: Path) -> str:
