@@ -1,5 +1,6 @@
 """A batch runs what is not done, once; what goes wrong is said in one sentence, and what was finished stays."""
 
+import errno
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from head import HEAD
 
 from book.tools import chapters
-from companion.runs import batch, command, execution, scheduling, shown
+from companion.runs import batch, command, execution, places, scheduling, shown
 from companion.runs.chapters import experiments_of, literal, read
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -366,6 +367,24 @@ def test_a_batch_that_is_none_is_named_in_one_sentence(project, text, message):
     assert done.exit_code == 1 and message in done.output and done.output.count("\n") == 1
 
 
+def test_files_that_are_broken_are_named_in_one_sentence_and_the_others_are_shown(project):
+    (project / "slurm.yaml").write_text("- jobs: 2\n")
+    done = call("submit", "batches/one.yaml", "--slurm", "slurm.yaml")
+    assert done.exit_code == 1 and done.output.splitlines()[-1].startswith("Error: slurm.yaml is no Slurm profile")
+
+    (project / "notebooks" / "quick.md").write_text(QUICK.replace("seconds = 0.0", "seconds ="))
+    (project / "batches" / "bad.yaml").write_bytes(b"runs: \xff")
+    said = call("ls")
+    assert said.exit_code == 0 and "a cell of quick.md that is tagged parameters is no Python" in said.output
+    assert "bad.yaml is no batch" in said.output and "batches/one.yaml: 1 runs" in said.output
+    assert "notebooks/tiny\n    steps = 20" in said.output
+
+    (project / "runs").write_text("in the way")
+    done = call("run", "batches/one.yaml")
+    assert done.exit_code == 1 and f"{project / 'runs' / 'one'} cannot be written to: " in done.output
+    assert done.output.count("\n") == 1
+
+
 def test_a_run_that_is_done_says_so_and_is_repeated_when_asked(project):
     words = ["run", "notebooks/quick", "-p", "number=2", "-p", "seconds=0.1"]
     assert call(*words).exit_code == 0 and sum(made(project).values()) == 1
@@ -414,10 +433,23 @@ def test_ten_thousand_runs_are_loaded_and_looked_at_quickly(project):
     looked = time.process_time()
     table = shown.results(runs)
     ended = time.process_time()
-    print(f"10,000 runs: load {loaded - began:.1f} s, status {looked - written:.1f} s, results {ended - looked:.1f} s")
+    for run in runs:
+        run.out.with_name(f"{run.name}~host.1{places.PARTIAL}").touch()
+    touched = time.process_time()
+    assert len(places.sweep(runs)) == len(runs)
+    swept = time.process_time()
+    costs = {"load": loaded - began, "status": looked - written, "results": ended - looked, "sweep": swept - touched}
+    look = (
+        "import re\nfrom companion.runs.command import main\n"
+        "main(['status', 'batches/some.yaml'], standalone_mode=False)\n"
+        "print(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1])"
+    )
+    *_, last, kilobytes = start("-c", look, cwd=project).communicate(timeout=300)[0].splitlines()
+    print(f"10,000 runs, in s: {costs}; status takes {int(kilobytes) / 1024:.0f} MiB")
+    assert last == "9998 done, 1 missing, 0 failed, 1 stale" and int(kilobytes) < 200_000
     assert states[:3] == ["missing", "stale", "done"] and states.count("done") == 9998
     assert len(table) == 10_000 and "cannot be read" in table["ours"][1]
-    assert max(loaded - began, looked - written, ended - looked) < 5
+    assert max(costs.values()) < 5
 
 
 def test_a_full_disk_loses_nothing_and_is_named(project):
@@ -562,6 +594,16 @@ def test_a_chapter_is_not_run_twice_at_once(project):
     assert sum(made(project).values()) == 1
 
 
+def test_a_file_system_without_locks_is_named(project, monkeypatch):
+    def lockf(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(places.fcntl, "lockf", lockf)
+    done = call("run", "batches/one.yaml")
+    assert done.exit_code == 1 and done.output.count("\n") == 1
+    assert f"the file system of {project / 'runs' / 'one'} has no locks: put the project on one" in done.output
+
+
 def test_two_batches_at_once_do_not_meet(project, cluster):
     path = write(project, "  - {chapter: quick, parameters: {seconds: 6.0}, cross: {number: [1, 2]}}\n")
     words = ["run", str(path), "--scheduler", cluster]
@@ -598,7 +640,8 @@ def test_a_killed_worker_is_survived_and_nothing_is_repeated(project, cluster):
         lost = start("-m", "companion", "run", "batches/other.yaml", "--scheduler", address, cwd=project)
         until(lambda: 21 in made(project))
         kill(scheduler)
-        kill(lost)
+        out, _ = lost.communicate(timeout=300)
+        assert lost.returncode == 1 and "the scheduler was lost: what was finished is there, and" in out, out
     finally:
         for process in [scheduler, *workers]:
             if process.poll() is None:

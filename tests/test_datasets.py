@@ -1,15 +1,20 @@
 """Published data: the real files where they are, and one clear sentence where something is wrong with them."""
 
+import functools
 import gzip
 import hashlib
+import re
 import shutil
+from pathlib import Path
 
 import pooch
 import pytest
 import requests
 import torch
+from click.testing import CliRunner
 
 import thermolib as tl
+from companion.runs import command, sets
 from thermolib.data import registry
 
 TINY = registry.Published("Tiny", "tiny", ("https://a.invalid/", "https://b.invalid/"), {"x.gz": ""})
@@ -140,3 +145,32 @@ def test_chapters_without_their_data_skip_and_say_why(tmp_path):
         text=True,
     )
     assert "1 skipped" in done.stdout and "MNIST is not on this machine" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_page_has_size_licence_and_checksums_of_every_set():
+    page = (Path(__file__).parents[1] / "book" / "rerun.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.M))
+    for name, size, licence, where in sets.listed():
+        assert table[name].startswith(f"{size} | {licence}") and where
+        assert hasattr(tl.datasets, name) or name == "imagenet"
+    published = [form for forms, _, _ in sets.FETCHED.values() for form in forms]
+    sums = {f"{one.folder}/{file}": known for one in published for file, known in one.sha256.items()}
+    sums["thermolib/data/" + registry.HIGGS[0]] = registry.HIGGS[1]
+    assert dict(reversed(line) for line in re.findall(r"^([0-9a-f]{64})  (\S+)$", page, re.M)) == sums
+
+
+def test_the_command_says_where_a_set_is_and_fetches_it(monkeypatch, tmp_path):
+    content = b"a few bytes"
+    tiny = registry.Published("Tiny", "tiny", (), {"x": hashlib.sha256(content).hexdigest()})
+    monkeypatch.setattr(sets, "FETCHED", {"tiny": ((tiny,), "11 B", "CC0")})
+    monkeypatch.setenv("THERMOLIB_DATA", str(tmp_path))
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
+    call = functools.partial(CliRunner().invoke, command.main)
+    assert re.search(r"tiny +11 B  CC0 +not here: companion data tiny fetches it", call(["data"]).output)
+    done = call(["data", "tiny"])
+    assert done.exit_code == 1 and "Tiny is not on this machine and could not be fetched" in done.output
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "x").write_bytes(content)
+    assert f"here: {tmp_path / 'tiny'}" in call(["data"]).output
+    assert call(["data", "tiny"]).output == f"Tiny: {tmp_path / 'tiny'}, checksums verified\n"
+    assert "it comes with scikit-learn" in call(["data", "iris"]).output

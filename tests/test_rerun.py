@@ -1,4 +1,4 @@
-"""What the page "Run it again" shows is run as it stands there: a scheduler with certificates, and the Snakefile."""
+"""What pages show is run as it stands there: a scheduler with certificates, a Snakefile, two programs for torchrun."""
 
 import os
 import re
@@ -78,3 +78,20 @@ def test_the_snakefile_makes_every_run_once(project):
         told = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
         assert told.returncode == 0, told.stdout + told.stderr
     assert made(project) == {1: 1, 2: 1, 3: 1} and all(batch.state(run)[0] == "done" for run in batch.load(path))
+
+
+def test_two_processes_train_the_network_of_one_replicated_and_cut(tmp_path):
+    page = (ROOT / "book" / "torchrun.md").read_text(encoding="utf-8")
+    programs = dict(re.findall(r"^```\{code-block\} python\n:caption: (\w+\.py)\n\n(.*?)^```$", page, re.M | re.S))
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+    environment, losses = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, []
+    calls = re.findall(r"^torchrun --nproc-per-node (\d) (\w+\.py)", page, re.M)
+    assert calls == [("1", "replicated.py"), ("2", "replicated.py"), ("2", "sharded.py")]
+    for processes, name in calls:
+        at = ["--nproc-per-node", processes, "--master-port", str(free_port())]
+        command = [sys.executable, "-m", "torch.distributed.run", *at, name]
+        told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert told.returncode == 0, told.stderr
+        losses += re.findall(rf"process \d of {processes}: (\d\.\d+)", told.stdout)
+    assert len(losses) == 5 and max(map(float, losses)) - min(map(float, losses)) < 2e-4 and float(losses[0]) < 0.6

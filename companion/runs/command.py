@@ -201,15 +201,30 @@ def ls() -> None:
     here = Path.cwd()
     for name, md in chapters.files(here).items():
         click.echo(f"notebooks/{name}")
-        for key, value in chapters.parameters_of(md).items():
-            click.echo(f"    {key} = {value}")
-        for experiment in chapters.experiments_of(md):
-            click.echo(f"    record {name}/{experiment}")
+        try:
+            lines = [f"{key} = {value}" for key, value in chapters.parameters_of(md).items()]
+            lines += [f"record {name}/{experiment}" for experiment in chapters.experiments_of(md)]
+        except ValueError as error:  # the others are listed all the same
+            lines = [str(error)]
+        click.echo("".join(f"    {line}\n" for line in lines), nl=False)
     for path in sorted((here / "batches").glob("*.yaml")):
         try:
             click.echo(f"batches/{path.name}: {len(batch.load(path))} runs")
-        except ValueError as error:  # the others are listed all the same
+        except ValueError as error:
             click.echo(f"batches/{path.name}: {error}")
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def data(names: tuple[str, ...]) -> None:
+    """List the data sets with size, licence and where they are; fetch those that are named."""
+    from companion.runs import sets
+
+    for line in sets.fetch(names):
+        click.echo(line)
+    if not names:
+        for name, size, licence, where in sets.listed():
+            click.echo(f"{name:9} {size:>12}  {licence:32}  {where}")
 
 
 @main.command()

@@ -25,6 +25,7 @@ __all__ = ["run_all"]
 
 #: Seconds to wait for the answer of a scheduler, and for a worker that can do what is left.
 PATIENCE, WAIT = 10, 120.0
+LOST = "the scheduler was lost: what was finished is there, and the same command goes on from it"
 
 
 def run_all(
@@ -195,19 +196,24 @@ def _gather(client: Any, runs: Sequence[Run], report: Report) -> Iterator[Outcom
     left = [run for run in reversed(runs) if not run.gpus]
     while made or left:
         if client.status not in ("running", "connecting"):
-            raise ValueError("the scheduler was lost: what was finished is there, and the same command goes on from it")
+            raise ValueError(LOST)
         with suppress(OSError, TypeError, AttributeError):  # while it is lost
             many = max(sum(client.nthreads().values()), 1)
             while left and sum(not run.gpus for run in made.values()) < many:
                 submit(left.pop())
             now = {key.rpartition("/")[0] for keys in client.processing().values() for key in keys}
             report.doing([run for run in made.values() if run.name in now])
-        with suppress(TimeoutError):
-            distributed.wait(list(made), timeout=1.0, return_when="FIRST_COMPLETED")
+        try:
+            with suppress(TimeoutError):
+                distributed.wait(list(made), timeout=1.0, return_when="FIRST_COMPLETED")
+        except distributed.client.FuturesCancelledError:  # all of them are, when the connection breaks
+            raise ValueError(LOST) from None
         for future in [future for future in made if future.done() and future.status != "cancelled"]:
             run = made.pop(future)
             try:
                 answer = future.result()
+            except distributed.client.FutureCancelledError:
+                raise ValueError(LOST) from None
             except Exception as error:
                 answer = error
             yield report.ended(_outcome(run.name, answer))
