@@ -20,12 +20,13 @@ faults := $(addprefix tests/test_,$(addsuffix .py,batch checkpoint imagenet pool
 units := $(filter-out $(book) $(faults),$(sort $(wildcard tests/test_*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test test-units test-book test-faults audit reproduce chapters paper-1 bench serve clean
+.PHONY: help book pdf archive test test-units test-book test-faults audit reproduce chapters paper-1 bench serve clean
 .NOTPARALLEL:
 
 help:
 	@echo "make book        build the book from the stored outputs of its chapters and print the page to open"
 	@echo "make pdf         the same book as one PDF, printed by Chromium"
+	@echo "make archive     book, notebooks, records and where they come from in one file, for a repository of data"
 	@echo "make test        everything that CI checks, in three parts with their times: style, types and units; every"
 	@echo "                 chapter and the book in a browser; runs that are killed and clusters (PARTS=units for one;"
 	@echo "                 RECORD=1 keeps the times and outcomes of the chapters for the record of reproduction)"
@@ -51,6 +52,9 @@ book: $(STAMP)
 
 pdf: $(STAMP)
 	@$(BIN)/python -m book.tools.pdf
+
+archive: $(STAMP)
+	@$(BIN)/python -m book.tools.archive
 
 # All parts run, whether or not one fails; the time of each stands at the end.
 test: $(STAMP)
