@@ -332,9 +332,9 @@ def test_claims_become_cards_on_a_phone(visit):
 
 
 def page_of_figure(name):
-    """The page that a figure with a slider stands on."""
-    pages = [*(chapters.ROOT / "book").glob("*.md"), *(chapters.ROOT / "notebooks").glob("*.md")]
-    (source,) = (path for path in pages if f"{{touch}} {name}\n" in path.read_text(encoding="utf-8"))
+    """The page that a figure with a slider stands on: its chapter, which the front page may borrow it from."""
+    pages = [*(chapters.ROOT / "notebooks").glob("*.md"), *(chapters.ROOT / "book").glob("*.md")]
+    source = next(path for path in pages if f"{{touch}} {name}\n" in path.read_text(encoding="utf-8"))
     return source.relative_to(chapters.ROOT).with_suffix(".html").as_posix()
 
 

@@ -15,6 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from book.tools import again, board, recorded, scoreboard
+from companion.claims import NOT_RUN
 from companion.claims.statements import Figure, Paper
 from companion.evidence.records import all_records
 
@@ -57,7 +58,7 @@ class Figures(SphinxDirective):
             text += nodes.paragraph("", figure.reason)
         for stem in stems:
             link, _ = self.parse_inline(f"{{doc}}`/notebooks/{stem}`")
-            said = f": {made(found, Path(self.env.srcdir), stem)}" if figure.ours else ""
+            said = f": {made(found, Path(self.env.srcdir), stem, entries)}" if figure.ours else ""
             text += nodes.paragraph("", "", *link, nodes.Text(said))
         if entries:
             text += nodes.paragraph("", f"{tally(entries)}.")
@@ -79,13 +80,17 @@ def tally(entries: Iterable[board.Entry]) -> str:
     return f"{many}: " + ", ".join(f"{number} {verdict}" for verdict, number in each.items())
 
 
-def made(found: board.Board, source: Path, stem: str) -> str:
-    """From what a chapter draws its figures, and what that cost."""
+def made(found: board.Board, source: Path, stem: str, entries: Iterable[board.Entry]) -> str:
+    """From what a chapter draws a figure of these statements, and what that cost."""
     records = [one.provenance() for one in all_records(source) if one.name.startswith(f"{stem}/")]
     if stem in found.ported and records:
+        adopted = [part for about in records for part in about.get("adopted", {}).values()]
         seconds = sum(about["wall seconds"] for about in records)
-        machines = ", ".join(dict.fromkeys(about["machine"] for about in records))
-        return f"drawn from records at the paper's scale, which took {again.duration(seconds)} ({machines})."
+        seconds += sum(part["wall time in seconds"] for part in adopted)
+        machines = ", ".join(dict.fromkeys(about["machine"] for about in [*records, *adopted]))
+        small = [entry.verdict == NOT_RUN for entry in entries]
+        scale = " at the paper's scale" if not any(small) else " in part at the paper's scale" if not all(small) else ""
+        return f"drawn from records{scale}, which took {again.duration(seconds)} ({machines})."
     seconds = again.took(source, stem)
     took = f", which took {again.duration(seconds)} on one core" if seconds else ""
     if stem in found.ported:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -127,6 +129,17 @@ class Verdicts:
         self._keep(one, Row(**self._head(one), ours=ours, verdict=NOT_RUN, detail=detail, command=command, cost=cost))
         return NOT_RUN
 
+    def settles(self, id: str, of: Evidence) -> str:
+        """The command that runs a statement at the paper's scale: what it needs and the evidence does not have."""
+        if id not in self._listed:
+            raise ValueError(self._unknown(id))
+        words = [f".venv/bin/companion run notebooks/{self.chapter}"]
+        for name, least in _missing(self._listed[id][1].needs, of.parameters).items():
+            there = of.parameters[name]
+            value = [*there, least] if isinstance(there, list | tuple) else least
+            words.append(f"-p {name}='{json.dumps(value)}'" if isinstance(value, list) else f"-p {name}={value}")
+        return " ".join(words)
+
     def variant(self, id: str, setting: str, *ours: Any, paired: bool = False) -> None:
         """Fold a run with another setting under a statement.
 
@@ -185,7 +198,7 @@ class Verdicts:
         found, detail, command = judged.verdict, judged.detail, ""
         if of is not None and (short := _short(one.needs, of.parameters)):
             found, detail = NOT_RUN, f"with {short}: {judged.verdict}, which is not counted"
-            command = f".venv/bin/companion run notebooks/{self.chapter}"
+            command = self.settles(one.id, of)
         row = Row(
             **self._head(one), ours=judged.ours, verdict=found, detail=detail, command=command, yours=yours
         )  # fmt: skip
@@ -238,15 +251,21 @@ def printed(chapter: str) -> dict[str, float]:
     return {one.id: float(one.paper) for _, one in statements(chapter) if isinstance(one.paper, int | float)}
 
 
-def _short(needs: Mapping[str, float], parameters: Mapping[str, Any]) -> str:
-    """Which of the parameters fall short of the paper's scale, in words."""
+def _size(value: Any) -> float:
+    return float(max(value, default=-math.inf)) if isinstance(value, list | tuple) else float(value)
 
-    def size(value: Any) -> float:
-        return float(max(value)) if isinstance(value, list | tuple) else float(value)
 
+def _missing(needs: Mapping[str, float], parameters: Mapping[str, Any]) -> dict[str, float]:
+    """What is needed and the parameters fall short of."""
     if unknown := sorted(set(needs) - set(parameters)):
         raise ValueError(f"needs: {unknown[0]!r} is no parameter of the evidence; it has: {', '.join(parameters)}")
-    return ", ".join(f"{k} = {size(parameters[k]):g} of {v:g}" for k, v in needs.items() if size(parameters[k]) < v)
+    return {name: least for name, least in needs.items() if _size(parameters[name]) < least}
+
+
+def _short(needs: Mapping[str, float], parameters: Mapping[str, Any]) -> str:
+    """Which of the parameters fall short of the paper's scale, in words."""
+    short = _missing(needs, parameters)
+    return ", ".join(f"{name} = {_size(parameters[name]):g} of {least:g}" for name, least in short.items())
 
 
 def read(outputs: Iterable[Mapping[str, Any]]) -> list[Row] | None:
