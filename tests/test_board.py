@@ -1,16 +1,19 @@
 """The papers' files against the chapters: nothing is left out, nothing is decided that is not listed."""
 
 import json
+import shlex
 from collections import Counter
 from dataclasses import asdict
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import yaml
 
 from book.tools import board, chapters, recorded
 from companion.claims import CONTRADICTED, NOT_RESOLVED, REPRODUCED, chapter, former, judged
 from companion.claims.statements import PAPERS, load, parse
+from companion.runs.chapters import parameters_of
 from companion.runs.shown import claimed
 
 ROOT = chapters.ROOT
@@ -82,6 +85,18 @@ def test_every_statement_has_evidence_or_a_reason_or_a_chapter_to_come(here):
 def test_every_chapter_knows_the_statements_it_decides_apart():
     decided = Counter((one.chapter, one.id) for key in PAPERS for one in load(key).statements if one.rule != "none")
     assert [where for where, number in decided.items() if number > 1] == []
+
+
+def test_what_is_not_run_would_be_judged_by_the_command_beside_it(here):
+    """Its parameters, in the place of the chapter's, are all that the statement needs."""
+    rows = [entry for entry in here.entries if entry.row and "companion run notebooks/" in entry.row.command]
+    for entry in rows:
+        words = shlex.split(entry.row.command)
+        given = dict(words[i + 1].split("=", 1) for i, word in enumerate(words) if word == "-p")
+        chapter_has = parameters_of(chapters.ROOT / "notebooks" / f"{entry.statement.chapter}.md")
+        values = {name: yaml.safe_load(value) for name, value in (chapter_has | given).items()}
+        assert chapter._missing(entry.statement.needs, values) == {}, entry.statement.id
+    assert len(rows) > 20
 
 
 def test_every_row_of_the_former_board_is_in_one_place(here):

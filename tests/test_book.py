@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import subprocess
 from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pandas as pd
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 
 from book.tools import again, board, chapters, reproduction, scoreboard
@@ -238,9 +238,11 @@ def test_the_library_page_shows_public_names(html, pages):
 
 
 def test_each_chapter_says_how_to_run_it_again(html, pages):
+    address = yaml.safe_load((chapters.ROOT / "_config.yml").read_text())["repository"]["url"]
     for md in chapters.find():
         box = pages[html / "notebooks" / f"{md.stem}.html"].select_one(".rerun")
-        assert box.select_one("pre").text.strip() == f".venv/bin/companion run notebooks/{md.stem}"
+        assert box.select_one("pre").text.strip() == again.commands(md.stem, address)
+        assert (again.NO_ADDRESS in box.text) == (address == "")
         assert box.select_one("a[download]")["href"].endswith(f"/{md.stem}.ipynb")
         took = again.took(chapters.ROOT, md.stem)
         assert not took or f"about {again.duration(took)} on one core" in box.text
@@ -263,16 +265,13 @@ def test_the_pages_follow_the_papers(html, pages):
         assert following["href"] == f"{there}.html"
 
 
-def test_where_a_chapter_runs_without_installing_anything(tmp_path, monkeypatch):
-    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
-    monkeypatch.delenv("GITHUB_REF_NAME", raising=False)
-    assert again.repository(tmp_path) is None
-    assert again.links("retrofit", None) == {}
-    for command in ("init -q -b main", "remote add origin git@github.com:some-one/the.book.git"):
-        subprocess.run(["git", "-C", str(tmp_path), *command.split()], check=True)
-    assert again.repository(tmp_path) == ("some-one/the.book", "main")
-    monkeypatch.setenv("GITHUB_REPOSITORY", "a/b")
-    assert again.links("retrofit", again.repository(tmp_path)) == {
+def test_commands_and_links_follow_from_the_address():
+    run = ["make book", ".venv/bin/companion run notebooks/retrofit"]
+    assert again.commands("retrofit", "").splitlines() == run
+    clone = ["git clone https://github.com/a/b.git", "cd b"]
+    assert again.commands("retrofit", "https://github.com/a/b.git").splitlines() == clone + run
+    assert again.links("retrofit", "", "main") == again.links("retrofit", "https://example.org/a/b", "main") == {}
+    assert again.links("retrofit", "https://github.com/a/b.git", "main") == {
         "Binder": "https://mybinder.org/v2/gh/a/b/main?urlpath=lab/tree/notebooks/retrofit.ipynb",
         "Colab": "https://colab.research.google.com/github/a/b/blob/main/notebooks/retrofit.ipynb",
     }

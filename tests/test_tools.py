@@ -52,10 +52,14 @@ def test_execution_is_the_same_to_the_byte(md):
     assert chapters.out_of_step(md) == ""
 
 
-def test_a_failing_chapter_keeps_its_stored_outputs(md):
+AFTER_THE_CELL = "get_ipython().events.register('post_execute', lambda: 1 / seed)"
+
+
+@pytest.mark.parametrize("fails", ["print(1 / seed)", AFTER_THE_CELL], ids=["in a cell", "where figures are drawn"])
+def test_a_failing_chapter_keeps_its_stored_outputs(md, fails):
     execute.execute(md)
     first = md.with_suffix(".ipynb").read_bytes()
-    md.write_text(CHAPTER.replace("print(seed, word)", "print(1 / seed)"))
+    md.write_text(CHAPTER.replace("print(seed, word)", fails))
     assert "ZeroDivisionError" in execute.execute(md)
     assert md.with_suffix(".ipynb").read_bytes() == first
     assert sorted(path.name for path in md.parent.iterdir()) == ["tiny.ipynb", "tiny.md"]

@@ -1,46 +1,38 @@
 """A Sphinx extension: a box under the title of each chapter that says how to run it again, and how long it takes.
 
 The time is that of the last run whose record was kept: in ``results/compared.json``, or, where the book shows runs, in
-the metadata of each. Links to Binder and Colab need an address from which these can fetch the book: they are there
-where the book is built by GitHub, or from a clone of a repository on GitHub.
+the metadata of each. The commands begin with a clone, and links lead to Binder and Colab, where ``repository`` in
+``_config.yml`` has the project's address; where it has none, the box says so.
 """
 
 import json
-import os
 import posixpath
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 
-
-def repository(root: Path) -> tuple[str, str] | None:
-    """Owner and name on GitHub, and the branch; None where the book has no such address."""
-    if there := os.environ.get("GITHUB_REPOSITORY"):
-        return there, os.environ.get("GITHUB_REF_NAME", "main")
-
-    def git(*command: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True)
-        return done.stdout.strip()
-
-    found = re.fullmatch(
-        r"(?:https://|git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?", git("remote", "get-url", "origin")
-    )
-    return (found[1], git("branch", "--show-current") or "main") if found else None
+NO_ADDRESS = "In the folder of the project, whose address this copy of the book does not say:"
 
 
-def links(stem: str, there: tuple[str, str] | None) -> dict[str, str]:
-    """Where a chapter can be run without installing anything: name to address."""
-    if there is None:
+def links(stem: str, address: str, branch: str) -> dict[str, str]:
+    """Where a chapter can be run without installing anything, if the project lies on GitHub: name to address."""
+    found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
+    if not found:
         return {}
-    name, branch = there
     return {
-        "Binder": f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/notebooks/{stem}.ipynb",
-        "Colab": f"https://colab.research.google.com/github/{name}/blob/{branch}/notebooks/{stem}.ipynb",
+        "Binder": f"https://mybinder.org/v2/gh/{found[1]}/{branch}?urlpath=lab/tree/notebooks/{stem}.ipynb",
+        "Colab": f"https://colab.research.google.com/github/{found[1]}/blob/{branch}/notebooks/{stem}.ipynb",
     }
+
+
+def commands(stem: str, address: str) -> str:
+    """From nothing to the chapter, run again."""
+    folder = posixpath.basename(address.rstrip("/")).removesuffix(".git")
+    clone = [f"git clone {address}", f"cd {folder}"] if address else []
+    return "\n".join([*clone, "make book", f".venv/bin/companion run notebooks/{stem}"])
 
 
 def duration(seconds: float) -> str:
@@ -67,16 +59,20 @@ def add_box(app: Sphinx, doctree: nodes.document, page: str) -> None:
         return
     seconds = took(Path(app.srcdir), stem)
     takes = f", about {duration(seconds)} on one core" if seconds else ""
-    command = f".venv/bin/companion run notebooks/{stem}"
+    theme = app.config.html_theme_options
+    address, branch = theme.get("repository_url", ""), theme.get("repository_branch", "main")
     box = nodes.container(classes=["rerun"])
     # Not a heading: the box belongs to the page, not to its outline.
     box += nodes.paragraph("", "", nodes.strong("", "Rerun this"), nodes.Text(takes))
-    box += nodes.literal_block(command, command, language="bash")
+    if not address:
+        box += nodes.paragraph("", NO_ADDRESS)
+    text = commands(stem, address)
+    box += nodes.literal_block(text, text, language="bash")
     ways = nodes.paragraph(classes=["ways"])
     source = posixpath.join(app.config.html_context.get("content_root", ".."), "_sources", "notebooks", f"{stem}.ipynb")
     ways += nodes.raw("", f'<a href="{source}" download>Download the notebook</a>', format="html")
-    for name, address in links(stem, repository(Path(app.confdir))).items():
-        ways += [nodes.Text(" · "), nodes.reference("", name, refuri=address)]
+    for name, there in links(stem, address, branch).items():
+        ways += [nodes.Text(" · "), nodes.reference("", name, refuri=there)]
     more = posixpath.relpath("book/rerun.html", folder)
     ways += [nodes.Text(" · "), nodes.reference("", "With other parameters, many at once", refuri=more, internal=True)]
     box += ways

@@ -33,6 +33,9 @@ def execute(md: Path) -> str:
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         return str(error).strip() or type(error).__name__
     for cell in notebook.cells:
+        errors = [o for o in cell.get("outputs", []) if o.output_type == "error"]
+        if errors and "raises-exception" not in cell.metadata.get("tags", []):  # of a figure that cannot be drawn
+            return f"{errors[0].ename}: {errors[0].evalue}"
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code" and "check-stderr" not in cell.metadata.get("tags", []):
             # Progress bars and warnings carry rates, paths and process ids: they are no result.
