@@ -436,14 +436,15 @@ def test_the_live_chain_has_the_means_of_the_library(visit):
     starts = {"1": 0, "3": 1}  # where the path of one link is a ring: others are chaotic, and amplify rounding
     places = torch.tensor([[float(start)] for start in starts], dtype=torch.float64)
     link = tl.NoseHooverChain(0.1, 1.0, 1)
-    how = {"observe": {"q2": lambda state: state.q[:, 0].square()}, "compile": False, "progress": False}
-    path = tl.simulate(lambda q: q.square().sum(1) / 2, link, link.init(places), 40_000, every=1, **how).frame
+    observe = {"q2": lambda state: state.q[:, 0].square()}
+    how = {"every": 10, "observe": observe, "compile": True, "progress": False}
+    path = tl.simulate(lambda q: q.square().sum(1) / 2, link, link.init(places), 40_000, **how).frame
     ends = path[path["step"] > 0].groupby("replica")["q2"].mean()
     figure.locator("input[name=links]").fill("1")
     for start, replica in starts.items():
         figure.locator("input[name=start]").fill(start)
         mean = float(figure.locator("figcaption").inner_text().split("⟨q²⟩ = ")[1].split()[0])
-        assert mean == pytest.approx(ends[replica], abs=0.0051) and abs(mean - 1) > 0.2, "a ring"
+        assert mean == pytest.approx(ends[replica], abs=0.007) and abs(mean - 1) > 0.2, "a ring"
         for links in "23":
             figure.locator("input[name=links]").fill(links)
             mean = float(figure.locator("figcaption").inner_text().split("⟨q²⟩ = ")[1].split()[0])
