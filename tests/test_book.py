@@ -212,7 +212,7 @@ def test_a_record_is_shown_with_its_cost_and_its_slice(tmp_path):
     about |= {"date": "2025-01-02"}
     Record(tmp_path, "one/walk").store(pd.DataFrame({"run": range(20), "end": range(20)}), about)
     ((record, walk),) = reproduction.recorded_by(tmp_path)
-    name, rows, size, made, *_, cost, again = reproduction.line(record, walk)
+    name, rows, size, made, *_, cost, again = reproduction.line(record, walk, *reproduction.within_reach(record, walk))
     assert (name, rows, size, made) == ("one/walk", "20", "0 kB", "runs = 20")
     assert (cost, again) == ("90 s, 180 loops", "runs = 2: 10%")
     Record(tmp_path, "one/other").store(pd.DataFrame({"run": [1]}), about)

@@ -12,7 +12,7 @@ from head import HEAD
 from small import DATA
 
 import thermolib as tl
-from companion.evidence import Difference, Experiment, Record
+from companion.evidence import Difference, Evidence, Experiment, Record
 from companion.evidence.experiment import of_chapter
 from companion.evidence.records import all_records, root
 from tests.test_batch import call, kill, start, until
@@ -142,6 +142,14 @@ def test_a_slice_agrees_and_says_how_much_was_compared(made):
     assert (found.rows, found.of) == (2 * 2 * 4, 42) and found.largest < 1e-6
     assert str(found) == "tiny/spirals: 16 of 42 rows recomputed, all within 0.0001"
     assert made.recompute({"runs": [2], "methods": ["SGLD"]}).rows == 7
+
+
+def test_evidence_takes_other_values_under_labels():
+    there = Evidence("one/walk", pd.DataFrame({"run": [0]}), "record", {"steps": 3}, None, {})
+    made = there.labelled({"a": [1.0, 2.0], "b": np.array([3.0])})
+    assert made.parameters == there.parameters and made.frame.to_dict("list") == {
+        "label": ["a", "a", "b"], "run": [0, 1, 0], "value": [1.0, 2.0, 3.0], "step": [0, 0, 0],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("column", ["loss", "weight"])

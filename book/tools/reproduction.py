@@ -69,11 +69,10 @@ def recorded_by(source: Path) -> Iterator[tuple[Record, Experiment]]:
             yield record, experiments[record.name]
 
 
-def line(record: Record, one: Experiment) -> list[str]:
+def line(record: Record, one: Experiment, near: int, far: int) -> list[str]:
     """Experiment, rows, size, parameters, date, commit, machine, cost and slice of a record, as texts."""
     about = record.provenance()
     seconds, loop = about["processor seconds"], about["reference loop in seconds"]
-    near, far = (rows / about["rows"] for rows in within_reach(record, one))
     return [
         record.name,
         f"{about['rows']:,}",
@@ -83,7 +82,8 @@ def line(record: Record, one: Experiment) -> list[str]:
         about["commit"],
         f"{about['machine']}; {about['device']}, {about['precision']}, threads: {about['threads']}",
         f"{seconds:,.0f} s, {seconds / loop:,.0f} loops",
-        f"{_said(one.check)}: {near:.0%}" + f", one audit of four {far:.0%}" * (far > near),
+        f"{_said(one.check)}: {near / about['rows']:.0%}"
+        + f", one audit of four {far / about['rows']:.0%}" * (far > near),
     ]
 
 
@@ -95,16 +95,13 @@ def within_reach(record: Record, one: Experiment) -> tuple[int, int]:
     """
     frame = record.frame()
     near = far = pd.Series(True, frame.index)
-    for name, value in one.check.items():
-        given = np.atleast_1d(value)
-        for word in name.split("_"):
-            column = COLUMNS.get(word, word.removesuffix("s"))
-            if column not in frame or not given.size or name in one.pick:
-                continue
-            text = pd.api.types.is_string_dtype(frame[column])
-            if text == (given.dtype.kind == "U"):
-                last = np.nan if text else given.max() - (column in COUNTED and np.isscalar(value))
-                within = frame[column].isin(given) if text else frame[column] <= last
+    for name in one.check.keys() - set(one.pick):
+        given, words = np.atleast_1d(one.check[name]), name.split("_")
+        text, number = given.dtype.kind == "U", np.isscalar(one.check[name])
+        for column in frame.columns.intersection([COLUMNS.get(word, word.removesuffix("s")) for word in words]):
+            values = frame[column]
+            if given.size and text == pd.api.types.is_string_dtype(values):
+                within = values.isin(given) if text else values <= given.max() - (number and column in COUNTED)
                 near, far = near & within, far if name in one.further else far & within
     return int(near.sum()), int(far.sum())
 
@@ -142,7 +139,8 @@ class Reproduction(SphinxDirective):
             self.env.note_dependency(str(path))
         found: list[nodes.Node] = []
         if there := list(recorded_by(source)):
-            near, far = np.sum([within_reach(*one) for one in there], axis=0)
+            reach = [within_reach(*one) for one in there]
+            near, far = np.sum(reach, axis=0)
             rows = sum(record.provenance()["rows"] for record, _ in there)
             said = (
                 f"The {len(there)} records have {rows:,} rows. An audit chooses from {near:,} of them, "
@@ -150,7 +148,8 @@ class Reproduction(SphinxDirective):
             )
             found.append(nodes.paragraph(text=said))
             head = ("Experiment", "Rows", "Size", "Parameters", "Date", "Commit", "Machine", "Cost", "Recomputed")
-            found.append(table(head, [[nodes.Text(text) for text in line(*one)] for one in there], "records"))
+            lines = [line(*one, *rows) for one, rows in zip(there, reach, strict=True)]
+            found.append(table(head, [[nodes.Text(text) for text in texts] for texts in lines], "records"))
         again = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
         lines, machines = [], dict[str, str]()
         for stem, ipynb in notebooks.items():

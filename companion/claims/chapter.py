@@ -57,7 +57,7 @@ class Verdicts:
     def number(self, id: str, ours: Any, *, of: Evidence, draws: Any = None, spread: float | None = None) -> str:
         """Judge a number of the paper; ``ours`` has one value a run."""
         one = self._statement(id, "number")
-        return self._judge(one, of, lambda: self._number(one, ours, draws, spread))
+        return self._judge(one, of, lambda: self._number(one, ours, draws=draws, spread=spread))
 
     def taken(self, **evidence: Evidence) -> None:
         """Judge every statement whose file says where its values lie; ``evidence`` has the records by experiment.
@@ -97,7 +97,7 @@ class Verdicts:
     ) -> str:
         """Judge that one mean exceeds another."""
         one = self._statement(id, "order")
-        return self._judge(one, of, lambda: comparisons.order(larger, smaller, paired, draws))
+        return self._judge(one, of, lambda: self._compared(one, larger, smaller, paired=paired, draws=draws))
 
     def share(self, id: str, successes: float, trials: int, *, of: Evidence) -> str:
         """Judge that something happens in more than a share of cases."""
@@ -107,8 +107,7 @@ class Verdicts:
     def similar(self, id: str, first: Any, second: Any, *, of: Evidence, paired: bool = False) -> str:
         """Judge that two means are alike within the statement's margin."""
         one = self._statement(id, "similar")
-        margin = float(one.margin or 0)
-        return self._judge(one, of, lambda: comparisons.similar(first, second, margin=margin, paired=paired))
+        return self._judge(one, of, lambda: self._compared(one, first, second, paired=paired))
 
     def exact(self, id: str, ours: float, *, of: Evidence | None = None) -> str:
         """Judge a closed form of the paper; the statement's margin is the tolerance."""
@@ -123,22 +122,18 @@ class Verdicts:
 
     def not_run(self, id: str, *, command: str, cost: str, ours: str = "", detail: str = "") -> str:
         """Say what runs a statement at the paper's scale and what that costs; ``ours`` is of a smaller run."""
-        if id not in self._listed:
-            raise ValueError(self._unknown(id))
-        one = self._listed[id][1]
+        one = self._statement(id)
         self._keep(one, Row(**self._head(one), ours=ours, verdict=NOT_RUN, detail=detail, command=command, cost=cost))
         return NOT_RUN
 
     def settles(self, id: str, of: Evidence) -> str:
-        """The command that runs a statement at the paper's scale: what it needs and the evidence does not have."""
-        if id not in self._listed:
-            raise ValueError(self._unknown(id))
-        words = [f".venv/bin/companion run notebooks/{self.chapter}"]
-        for name, least in _missing(self._listed[id][1].needs, of.parameters).items():
+        """The command that runs a statement at the paper's scale; empty where the evidence has what it needs."""
+        words = []
+        for name, least in _missing(self._statement(id).needs, of.parameters).items():
             there = of.parameters[name]
             value = [*there, least] if isinstance(there, list | tuple) else least
             words.append(f"-p {name}='{json.dumps(value)}'" if isinstance(value, list) else f"-p {name}={value}")
-        return " ".join(words)
+        return " ".join([f".venv/bin/companion run notebooks/{self.chapter}", *words]) if words else ""
 
     def variant(self, id: str, setting: str, *ours: Any, paired: bool = False) -> None:
         """Fold a run with another setting under a statement.
@@ -146,25 +141,15 @@ class Verdicts:
         ``ours`` is text, and if need be a second with details; or what the statement's rule judges: the values of a
         number, one a run, or the two sets of values of a comparison.
         """
-        if id not in self._listed:
-            raise ValueError(self._unknown(id))
-        one = self._listed[id][1]
+        one = self._statement(id)
         if isinstance(ours[0], str):
             said, found, detail = ours[0], "", ours[1] if len(ours) > 1 else ""
         elif one.rule in ("number", "order", "similar"):
-            judged = self._variant(one, ours, paired)
+            judged = self._number(one, *ours) if one.rule == "number" else self._compared(one, *ours, paired=paired)
             said, found, detail = judged.ours, judged.verdict, judged.detail
         else:
             raise ValueError(f"{id}: values can only stand for a number or a comparison; say in words what came out")
         self._variants.setdefault(id, []).append({"setting": setting, "ours": said, "verdict": found, "detail": detail})
-
-    def _variant(self, one: Statement, ours: tuple[Any, ...], paired: bool) -> Verdict:
-        if one.rule == "number":
-            return self._number(one, ours[0], None, None)
-        first, second = ours
-        if one.rule == "order":
-            return comparisons.order(first, second, paired)
-        return comparisons.similar(first, second, margin=float(one.margin or 0), paired=paired)
 
     @property
     def rows(self) -> list[Row]:
@@ -174,20 +159,24 @@ class Verdicts:
         return [Row(**asdict(self._rows[id]) | {"variants": self._variants.get(id, [])}) for id in self._listed]
 
     @staticmethod
-    def _number(one: Statement, ours: Any, draws: Any, spread: float | None) -> Verdict:
+    def _number(one: Statement, ours: Any, *, draws: Any = None, spread: float | None = None) -> Verdict:
         given: dict[str, Any] = {"paper": one.paper, "margin": one.margin, "digits": one.digits}
         return numbers.number(ours, paper_runs=one.runs, draws=draws, spread=spread, **given)
 
-    def _statement(self, id: str, rule: str) -> Statement:
+    @staticmethod
+    def _compared(one: Statement, first: Any, second: Any, *, paired: bool, draws: Any = None) -> Verdict:
+        if one.rule == "order":
+            return comparisons.order(first, second, paired, draws)
+        return comparisons.similar(first, second, margin=float(one.margin or 0), paired=paired)
+
+    def _statement(self, id: str, rule: str = "") -> Statement:
         if id not in self._listed:
-            raise ValueError(self._unknown(id))
+            known = ", ".join(self._listed)
+            raise ValueError(f"{id!r} is no statement that {self.chapter} decides; it decides: {known}")
         one = self._listed[id][1]
-        if one.rule != rule:
+        if rule and one.rule != rule:
             raise ValueError(f"{id} is judged by the rule {one.rule!r} in its paper's file, not by {rule!r}")
         return one
-
-    def _unknown(self, id: str) -> str:
-        return f"{id!r} is no statement that {self.chapter} decides; it decides: {', '.join(self._listed)}"
 
     def _head(self, one: Statement) -> dict[str, Any]:
         about = {"id": one.id, "paper": self._listed[one.id][0], "says": one.says, "where": one.where}

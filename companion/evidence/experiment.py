@@ -37,7 +37,7 @@ import numpy as np
 import pandas as pd
 
 from companion.evidence.records import Record, as_stored, root, run_folder
-from companion.evidence.tidy import numbers
+from companion.evidence.tidy import numbers, table
 
 __all__ = ["Difference", "Evidence", "Experiment", "Slice", "experiment"]
 
@@ -89,6 +89,11 @@ class Evidence:
         if self.scale != RECORD and self.record is not None:
             parts.insert(0, self.record.assign(evidence=RECORD))
         return pd.concat(parts, ignore_index=True)
+
+    def labelled(self, columns: Mapping[str, Any]) -> Evidence:
+        """The same evidence with what was made of it: label to one value a run, where statements are judged by it."""
+        parts = [table(label=label, run=range(len(v)), value=v, step=0) for label, v in columns.items()]
+        return dataclasses.replace(self, frame=pd.concat(parts))
 
 
 class Experiment:
@@ -210,9 +215,9 @@ class Experiment:
         for key in self.keys:
             if part[key].dtype.kind in "iu" and whole[key].dtype.kind == "f":
                 part[key] = part[key].astype(float)  # the slice has 1 where the record has 0.1 too
-        for table in (part, whole):
-            if (twice := table[self.keys].duplicated()).any():
-                raise Difference(f"{self.name}: two rows have the keys {self._keys(table, int(twice.argmax()))}")
+        for one in (part, whole):
+            if (twice := one[self.keys].duplicated()).any():
+                raise Difference(f"{self.name}: two rows have the keys {self._keys(one, int(twice.argmax()))}")
         both = part.merge(whole, on=self.keys, suffixes=("", "|"), how="left", indicator=True)
         if lost := int((both["_merge"] != "both").sum()):
             raise Difference(f"{self.name}: {lost} of {len(part)} recomputed rows are not in the record")
@@ -234,8 +239,8 @@ class Experiment:
             largest = max(largest, float((apart / (size + slack)).max()))
         return Slice(self.name, len(part), len(whole), largest, self.rtol)
 
-    def _keys(self, table: pd.DataFrame, row: int) -> str:
-        return ", ".join(f"{key} = {table[key].iloc[row]}" for key in self.keys)
+    def _keys(self, frame: pd.DataFrame, row: int) -> str:
+        return ", ".join(f"{key} = {frame[key].iloc[row]}" for key in self.keys)
 
     def slice_at_random(self, share: float, seed: int, attempt: int = 0) -> dict[str, Any]:
         """The changes that make a slice of randomly chosen runs, of a share of them, at least one of each ``pick``.

@@ -9,14 +9,15 @@ import platform
 import re
 import subprocess
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from companion.installed import versions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["commit", "of_run", "processor", "provenance", "reference_loop", "versions", "write_record"]
+__all__ = ["commit", "of_run", "processor", "provenance", "reference_loop", "write_record"]
 
 
 def provenance(*packages: str) -> dict[str, str]:
@@ -86,17 +87,6 @@ def commit(folder: Path, *paths: str) -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return name + (" with changes" if changed else "")
-
-
-def versions(*packages: str) -> str:
-    """Python and the packages that are installed, with their versions."""
-    found = [f"Python {platform.python_version()}"]
-    for name in packages:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
 
 
 def processor() -> str:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from companion.evidence.provenance import commit, processor, versions, write_whole
+from companion.evidence.provenance import commit, processor, write_whole
+from companion.installed import versions
 from companion.runs.batch import FAILED, Run, said
 from companion.runs.chapters import lacking, read
 from companion.runs.places import PARTIAL, checkpoints

@@ -11,12 +11,11 @@ import datetime
 import functools
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from companion.installed import versions
 from companion.runs.chapters import code_cells
 
 __all__ = ["inputs", "library", "note", "plain"]
@@ -52,16 +51,7 @@ def library() -> str:
     return found.hexdigest()[:16]
 
 
-@functools.cache
-def environment() -> str:
-    """The versions of Python and of the packages that are installed."""
-    found = [f"Python {platform.python_version()}"]
-    for name in PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+_versions = functools.cache(versions)
 
 
 @functools.lru_cache(256)
@@ -75,7 +65,7 @@ def inputs(chapter: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
         "notebook": _chapter(chapter, chapter.stat().st_mtime_ns),
         "parameters": _hash(json.dumps(parameters, sort_keys=True)),
         "library": library(),
-        "environment": _hash(environment()),
+        "environment": _hash(_versions(*PACKAGES)),
     }
 
 

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,7 @@ def queue(path: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     states = [line.split(maxsplit=1) for line in lines]
-    told = {state if why == "None" else f"{state} ({why})": 0 for state, why in states}
-    for state, why in states:
-        told[state if why == "None" else f"{state} ({why})"] += 1
+    told = Counter(state if why == "None" else f"{state} ({why})" for state, why in states)
     return [number, ", ".join(f"{many} {what}" for what, many in told.items())] if told else []
 
 
