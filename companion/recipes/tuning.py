@@ -1,35 +1,55 @@
-"""Ten methods under one budget: what is tuned of each, what a step of it costs, and which trial was best."""
+"""Many methods under one budget: what is tuned of each, what a step of it costs, and which trial was best."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from scipy.stats import qmc
 from torch import Tensor
 
-from companion import plots
+import thermolib as tl
+from companion.recipes.looks import EARLY, looks_until
 from thermolib import dynamics
-from thermolib.dynamics.base import Integrator
-from thermolib.ground import checks
+from thermolib.dynamics.base import Integrator, Value
+from thermolib.ground import checks, schedules
 
-__all__ = ["GRADIENT", "METHODS", "Method", "Record", "best", "panels", "repeated", "trials"]
+__all__ = [
+    "GRADIENT", "METHODS", "REFERENCES", "TEN", "AdamW", "Method", "best", "effective", "follow", "nearby",
+    "settings", "split_r_hat", "trials",
+]  # fmt: skip
 
+#: Steps that run plainly, so that a slice of a record that ends with them compiles nothing.
+PLAIN = 10
 #: Evaluations of the loss that a gradient costs: its own pass forward, and a pass backward of twice the work.
 GRADIENT = 3
 
 Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class AdamW(dynamics.Adam):
+    r"""Adam with weight decay beside its step, :math:`\theta \leftarrow \theta - h\lambda\theta` (``decay``).
+
+    Source: Loshchilov and Hutter (2019), algorithm 2, with the schedule in the step size.
+    """
+
+    structure: ClassVar[tuple[str, ...]] = ("clip",)
+
+    decay: Value = 0.01
+
+    def step(self, state: dynamics.gradient.AdamState, potential: Any, key: Any) -> dynamics.gradient.AdamState:
+        self = self.columns(state.q)
+        new = super().step(state, potential, key)
+        return new._replace(q=new.q - self.step_size * self.decay * state.q)
 
 
 @dataclass(frozen=True)
@@ -73,8 +93,12 @@ def _plain(make: Callable[..., Integrator]) -> Callable[..., Integrator]:
     return lambda steps, **given: make(**given)
 
 
+def _annealed(steps: int, step_size: Any, decay: Any) -> Integrator:
+    return AdamW(schedules.cosine(step_size, steps), decay=decay)
+
+
 #: The ten, in the order of the papers. ``forgotten`` is one minus the coefficient of momentum.
-METHODS = {
+TEN = {
     "SGD": Method(_plain(dynamics.SGD)),
     "momentum": Method(lambda steps, lr, forgotten: dynamics.Momentum(lr, 1 - forgotten), size="lr"),
     "Adam": Method(_plain(dynamics.Adam)),
@@ -86,20 +110,24 @@ METHODS = {
     "aMC": Method(_plain(dynamics.AdaptiveMonteCarlo), losses=(1, 2)),
     "Nosé-Hoover": Method(_plain(dynamics.NoseHooverChain)),
 }
+#: What they are measured against: the usual recipe of today, and the usual thermostat of noisy gradients.
+REFERENCES = {
+    "AdamW, cosine": Method(_annealed),
+    "SGNHT": Method(_plain(dynamics.AdaptiveLangevin)),
+}
+METHODS = TEN | REFERENCES
 
 
-def trials(ranges: Ranges, number: int, seed: int = 0) -> dict[str, Tensor]:
+def trials(ranges: Ranges, number: int, seed: int = 0) -> list[dict[str, float]]:
     """Hyperparameters to try: points of a scrambled Halton sequence, each range filled evenly in its logarithm.
+
+    The first of a larger number are the same, so that a few trials are a slice of many. Values have four digits.
 
     Parameters
     ----------
     ranges : hyperparameter to its lowest and highest value, both above zero.
     number : of trials.
     seed : of the scrambling.
-
-    Returns
-    -------
-    hyperparameter to its values, ``[number]`` each.
 
     Raises
     ------
@@ -113,148 +141,102 @@ def trials(ranges: Ranges, number: int, seed: int = 0) -> dict[str, Tensor]:
             raise ValueError(f"ranges[{name!r}]=({low:g}, {high:g}) is not allowed: it must rise, and be above zero")
     low, high = np.log(np.array(list(ranges.values()), dtype=np.float64)).T
     points = qmc.Halton(len(ranges), scramble=True, rng=seed).random(number)
-    values = torch.from_numpy(np.exp(low + (high - low) * points)).float()
-    return dict(zip(ranges, values.unbind(1), strict=True))
+    values = np.exp(low + (high - low) * points)
+    return [{name: float(f"{v:.4g}") for name, v in zip(ranges, row, strict=True)} for row in values]
 
 
-def best(found: Mapping[str, Tensor], scores: Any) -> dict[str, float]:
-    """The hyperparameters of the trial whose mean score is the highest.
+def nearby(ranges: Ranges, centre: Mapping[str, float], share: float = 0.25) -> dict[str, tuple[float, float]]:
+    """A smaller box around a setting, ``share`` of each range in its logarithm; it may reach beyond the range."""
+    found = {}
+    for name, (low, high) in ranges.items():
+        factor = (high / low) ** (share / 2)
+        found[name] = (centre[name] / factor, centre[name] * factor)
+    return found
+
+
+def settings(given: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:
+    """Settings of one method, one a replica, as the values that its integrator takes."""
+    return {name: torch.tensor([one[name] for one in given], dtype=torch.float32) for name in given[0]}
+
+
+def best(frame: pd.DataFrame, quality: str = "quality") -> dict[str, float]:
+    """The setting of the trial whose mean over its runs is the highest at the last step; a lost run counts as worst.
 
     Parameters
     ----------
-    found : of :func:`trials`.
-    scores : ``[trials, runs]``; a run that is not finite counts as the lowest score there is.
+    frame : rows of one method on one problem with ``step``, ``setting`` (JSON) and the column ``quality``.
 
     Raises
     ------
-    ValueError : scores of another number of trials, or none that is finite.
+    ValueError : no trial all of whose runs are finite.
     """
-    values = np.asarray(scores, dtype=np.float64)
-    number = len(next(iter(found.values())))
-    if values.ndim != 2 or len(values) != number:
-        raise ValueError(f"scores has the shape {values.shape}: it must be [{number}, runs]")
-    means = np.where(np.isfinite(values).all(1), values.mean(1), -np.inf)
-    if not np.isfinite(means).any():
-        raise ValueError("scores holds no trial that is finite: the ranges are too wide")
-    return {name: float(f"{float(column[int(means.argmax())]):.4g}") for name, column in found.items()}
+    end = frame[frame["step"] == frame["step"].max()]
+    scores = end[quality].where(np.isfinite(end[quality]), -np.inf).groupby(end["setting"], sort=False).mean()
+    if not np.isfinite(scores).any():
+        raise ValueError("no trial has a finite score in all of its runs: the ranges are too wide")
+    return json.loads(scores.idxmax())
 
 
-def repeated(
-    setting: Mapping[str, float], size: str, factors: Sequence[float], each: Sequence[int]
-) -> dict[str, Tensor]:
-    """One setting at several step sizes, as one value per replica: ``each[i]`` replicas have ``factors[i]`` times it.
+def follow(
+    networks: tl.Ensemble, law: Integrator, data: Any, steps: int, until: int, *, points: int = 20,
+    samples: int = 0, **given: Any,
+) -> tuple[pd.DataFrame, list[tuple[int, Tensor]]]:
+    """Train for ``steps``, or up to step ``until`` of such a run, and look early, and at ``points`` even distances.
 
     Parameters
     ----------
-    setting : hyperparameter to its value, as :func:`best` returns it.
-    size : the hyperparameter that is the step size.
-    factors, each : multiples of it, and how many replicas have them.
-    """
-    factor = torch.tensor(factors, dtype=torch.float32).repeat_interleave(torch.tensor(each))
-    return {name: value * (factor if name == size else torch.ones_like(factor)) for name, value in setting.items()}
-
-
-class Record:
-    r"""What a batch printed for a chapter: the settings that it chose, and the scores that they had.
-
-    It reads lines of three kinds, of which the last two stand below a line that begins with the problem::
-
-        spirals, SGD, tuned: {"step_size": 0.5}
-        spirals: accuracy after 10000 gradients, 16 runs
-          SGD          0.812 ± 0.004 ...
-        spirals: spread between runs; temperatures; change at other step sizes
-          SGD          sd 0.010; ... x0.5 -0.010 x2 +0.003
-
-    Parameters
-    ----------
-    path : of the text, which need not be there: then there are no settings, scores or changes.
-
-    Raises
-    ------
-    ValueError : in :meth:`setting`, a problem and method that the text has no setting of, or one that is not JSON.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        path = Path(path)
-        self._text = path.read_text(encoding="utf-8") if path.is_file() else ""
-
-    def setting(self, problem: str, method: str) -> dict[str, float]:
-        """The hyperparameters that were chosen; ValueError where there are none."""
-        line = rf"^{re.escape(problem)}, {re.escape(method)}, tuned: (.*)$"
-        if found := re.search(line, self._text, re.M):
-            return json.loads(found[1])
-        raise ValueError(f"there is no record of the tuning of {method} on {problem}: set trials, as in -p trials=32")
-
-    def scores(self, problem: str) -> dict[str, tuple[float, float]]:
-        """Method to mean and standard error; empty where there is no record."""
-        lines = re.findall(r"^  (\S+) +(\S+) ± (\S+)", self._below(problem, "runs"), re.M)
-        return {name: (float(mean), float(error)) for name, mean, error in lines}
-
-    def changes(self, problem: str) -> dict[str, dict[float, float]]:
-        """Method to the change of its score at multiples of its step size; empty where there is no record."""
-        lines = re.findall(r"^  (\S+) .*?((?: x[\d.]+ \S+)+)$", self._below(problem, "step sizes"), re.M)
-        return {
-            name: {float(f): float(change) for f, change in re.findall(r"x([\d.]+) (\S+)", text)}
-            for name, text in lines
-        }
-
-    def _below(self, problem: str, end: str) -> str:
-        return "".join(re.findall(rf"^{re.escape(problem)}: .*{end}\n((?:  .*(?:\n|\Z))+)", self._text, re.M))
-
-
-def panels(
-    scores: Mapping[str, np.ndarray],
-    frames: Mapping[str, pd.DataFrame],
-    near: Mapping[str, Mapping[float, float]],
-    *,
-    score: str,
-    along: str,
-    recorded: Mapping[str, tuple[float, float]],
-    lowest: float = -math.inf,
-) -> tuple[Axes, Axes]:
-    """One figure for a problem: scores at the end, what happens along the way, other step sizes, and two thermometers.
-
-    Parameters
-    ----------
-    scores : method to the score of each run, at the end.
-    frames : method to a tidy table with ``gradients``, ``replica``, the column ``along``, and ``configurational`` and
-        ``kinetic`` where there are such temperatures; medians of these are drawn.
-    near : method to the change of the mean score at multiples of its step size.
-    score, along : what the axis of the scores says; the column that is drawn along the way.
-    recorded : method to a recorded mean score and its standard error, drawn as squares.
-    lowest : scores below are drawn there.
+    samples : how many networks of each replica to keep along the way, beside every one of the first 200 steps.
+    given : what :func:`thermolib.train` takes, ``observe`` among it.
 
     Returns
     -------
-    the axes of the scores and of the curves.
+    the observations at these looks, with the ``row`` of the replica, and the networks kept, ``[R, P]``, each with its step.
     """
-    _, ((end, way), (other, heat)) = plt.subplots(2, 2, figsize=(9, 6.6))
-    for row, (name, values) in enumerate(scores.items()):
-        colour, mean = plots.METHOD_COLOURS[name], float(values.mean())
-        end.errorbar(
-            max(mean, lowest), row, xerr=values.std(ddof=1) / len(values) ** 0.5, fmt="o", color=colour, capsize=2
-        )
-        if name in recorded:
-            there, error = recorded[name]
-            end.errorbar(max(there, lowest), row + 0.3, xerr=error, fmt="s", mfc="white", color=colour, ms=4)
-        plots.mean_curve(way, frames[name], "gradients", along, color=colour)
-        points = sorted({1.0: 0.0, **near.get(name, {})}.items())
-        base = recorded[name][0] if name in recorded else mean
-        other.plot([f for f, _ in points], [max(base + c, lowest) for _, c in points], "o-", color=colour, ms=3)
-        later = frames[name][frames[name]["gradients"] > 0]
-        for column, line in (("configurational", "-"), ("kinetic", ":")):
-            if column in later:
-                median = later.groupby("gradients")[column].median()
-                heat.plot(median.index, median.where(median > 1e-12), line, color=colour, lw=1.4)
-    end.set_yticks(range(len(scores)), list(scores))
-    for tick, name in zip(end.get_yticklabels(), scores, strict=True):
-        tick.set_color(plots.METHOD_COLOURS[name])
-    end.invert_yaxis()
-    end.set(xlabel=score, title="at the end; squares: recorded" if recorded else "at the end")
-    way.set(xlabel="gradients", ylabel=along, title="along the way")
-    other.set_xscale("log", base=2)
-    other.xaxis.set_major_formatter("{x:g}")
-    other.set(xlabel="step size, in units of the chosen one", ylabel=score, title="at other step sizes")
-    heat.set_yscale("log")
-    heat.set(xlabel="gradients", ylabel="temperature", title="configurational (lines), kinetic (dotted)")
-    return end, way
+    every, mode = max(1, steps // points), given.pop("compile", "auto")
+    frames, kept, at, start = [], list[tuple[int, Tensor]](), 0, networks.q
+    for look in looks_until(min(steps, until), every, steps):
+        often = 1 if look <= max(EARLY) else max(1, steps // samples) if samples else 1
+        collect = tl.Samples(networks, every=often, limit=4096) if samples else None
+        history = tl.train(
+            networks, law, data, steps=look - at, start=start, every=every, progress=False, collect=collect,
+            compile=mode if look > PLAIN else False, **given,
+        )  # fmt: skip
+        seen = history.frame[history.frame["step"] > at]
+        frames.append(seen[seen["step"].isin((*EARLY, steps)) | (seen["step"] % every == 0)])
+        if collect is not None:
+            number = collect.steps
+            kept += [(at + n if number[-1] <= look - at else n, q) for n, q in zip(number, collect, strict=True)]
+        at, start = look, dataclasses.replace(history.final, mode=None)
+    found = pd.concat(frames, ignore_index=True)
+    found["row"] = found.groupby("step").cumcount()
+    return found[["step", "row", *given.get("observe", {})]], kept
+
+
+def effective(values: Any) -> np.ndarray:
+    r"""Effective samples of chains ``[S, ...]``: :math:`S / (1 + 2\sum_k \rho_k)`, at most S.
+
+    The sum ends where a pair of neighbouring correlations is no longer positive (Geyer 1992). A chain that does not
+    move has one.
+    """
+    x = np.asarray(values, dtype=float)
+    n, x = len(x), x - x.mean(0)
+    power = np.abs(np.fft.rfft(x, 2 * n, axis=0)) ** 2
+    covariance = np.fft.irfft(power, axis=0)[:n]
+    still = covariance[0] <= 1e-12 * n
+    rho = covariance / np.where(still, 1.0, covariance[0])
+    pairs = rho[0 : n - n % 2 : 2] + rho[1 : n : 2][: n // 2]
+    positive = np.cumprod(pairs > 0, axis=0)
+    time = np.maximum(2 * (pairs * positive).sum(0) - 1, 1.0)
+    return np.where(still, 1.0, n / time)
+
+
+def split_r_hat(values: Any) -> np.ndarray:
+    r"""How much more chains ``[S, C, ...]`` differ than each moves: :math:`\hat R` of their halves, 1 where they agree.
+
+    Source: Gelman, Carlin, Stern, Dunson, Vehtari, Rubin (2013), section 11.4.
+    """
+    x = np.asarray(values, dtype=float)
+    half = len(x) // 2
+    x = np.concatenate([x[:half], x[half : 2 * half]], 1)
+    within, between = x.var(0, ddof=1).mean(0), x.mean(0).var(0, ddof=1)
+    return np.sqrt((half - 1) / half + between / np.maximum(within, 1e-12))
