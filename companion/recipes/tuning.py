@@ -24,7 +24,7 @@ from thermolib.ground import checks, schedules
 
 __all__ = [
     "GRADIENT", "METHODS", "REFERENCES", "TEN", "AdamW", "Method", "best", "effective", "follow", "nearby",
-    "settings", "split_r_hat", "trials",
+    "settings", "split_r_hat", "stops", "trials",
 ]  # fmt: skip
 
 #: Steps that run plainly, so that a slice of a record that ends with them compiles nothing.
@@ -177,6 +177,12 @@ def best(frame: pd.DataFrame, quality: str = "quality") -> dict[str, float]:
     return json.loads(scores.idxmax())
 
 
+def stops(steps: int, until: int, every: int) -> list[int]:
+    """Where a run of ``steps`` is interrupted, up to ``until``: early, and where the even looks begin."""
+    even = every * math.ceil(max(EARLY) / every)
+    return looks_until(min(steps, until), every, even, steps)
+
+
 def follow(
     networks: tl.Ensemble, law: Integrator, data: Any, steps: int, until: int, *, points: int = 20,
     samples: int = 0, **given: Any,
@@ -194,7 +200,7 @@ def follow(
     """
     every, mode = max(1, steps // points), given.pop("compile", "auto")
     frames, kept, at, start = [], list[tuple[int, Tensor]](), 0, networks.q
-    for look in looks_until(min(steps, until), every, steps):
+    for look in stops(steps, until, every):
         often = 1 if look <= max(EARLY) else max(1, steps // samples) if samples else 1
         collect = tl.Samples(networks, every=often, limit=4096) if samples else None
         history = tl.train(
