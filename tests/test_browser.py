@@ -470,5 +470,5 @@ def test_figures_with_a_slider_are_small_and_come_out_the_same():
     stored = {path.stem: path.read_bytes() for path in touch.FOLDER.iterdir()}
     assert sorted(stored) == sorted(touch.FIGURES)
     assert [name for name, text in stored.items() if len(text) > 300_000] == []
-    for name in ("gradient_noise", "temperature", "spirals", "noise"):  # from records
+    for name in ("gradient_noise", "temperature", "spirals", "noise", "valley"):  # from records
         assert json.loads(stored[name]) == touch.plain(touch.FIGURES[name]())
