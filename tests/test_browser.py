@@ -456,10 +456,44 @@ def test_the_live_chain_has_the_means_of_the_library(visit):
     assert figure.locator(".panels").inner_html() != before and "NaN" not in before
 
 
+def test_the_live_wells_are_annealed_and_quenched_as_by_the_library(visit):
+    figure = visit("notebooks/momentum_is_langevin.html").locator("#live-wells")
+    lr, rho, hottest, many = 0.01, 0.99, 2.0, 1000
+    how = {"gradient_noise": (4 * hottest / lr * (1 - rho) / (1 + rho)) ** 0.5, "compile": False, "progress": False}
+    start = torch.linspace(-1.5, 1.5, many, dtype=torch.float64)[:, None]
+
+    def energy(q):
+        return ((q.square() - 1).square() + q / 2).sum(1)
+
+    for exponent in ("2", "3.5"):
+        steps = round(10 ** float(exponent))
+        half = steps // 2
+        hot = tl.simulate(energy, tl.Momentum(lr * (1 + rho) / 2, rho), start, half, every=half, **how).final
+        ends = [
+            tl.simulate(energy, law, begin, left, every=left, **how).final.q
+            for law, begin, left in (
+                (tl.CoolMomentum(lr, rho, steps), start, steps),
+                (tl.Momentum(lr / 2, 0.0), hot, steps - half),
+            )
+        ]
+        figure.locator("input").fill(exponent)
+        said = figure.locator("figcaption").inner_text()
+        shares = [int(share) / 100 for share in re.findall(r"(\d+) %", said)]
+        for share, end in zip(shares, ends, strict=True):
+            there = (end < 0.13).double().mean().item()
+            assert abs(share - there) < 4 * (there * (1 - there) * (1 / 200 + 1 / many)) ** 0.5, (steps, said)
+    assert shares[0] > shares[1] + 0.2, "slow cooling finds the deeper well"
+    before = figure.locator(".panels").inner_html()
+    figure.locator("button").click()
+    figure.page.wait_for_timeout(300)
+    assert figure.locator(".panels").inner_html() != before and "NaN" not in before
+
+
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("name", ["words", "noise", "chain"])
+@pytest.mark.parametrize("name", ["words", "noise", "chain", "wells"])
 def test_live_figures_can_be_read(visit, name, viewport):
-    page = {"words": CHAPTER, "noise": "notebooks/adaptive_langevin.html", "chain": "notebooks/thermostat.html"}[name]
+    page = {"words": CHAPTER, "noise": "notebooks/adaptive_langevin.html", "chain": "notebooks/thermostat.html",
+            "wells": "notebooks/momentum_is_langevin.html"}[name]  # fmt: skip
     figure = visit(page, viewport=viewport).locator(f"#live-{name}")
     assert figure.locator(".control").bounding_box()["y"] < figure.locator(".panels").bounding_box()["y"]
     widths = figure.locator("svg").evaluate_all("all => all.map(svg => svg.clientWidth)")

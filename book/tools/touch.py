@@ -581,7 +581,7 @@ def valley() -> dict[str, Any]:
             + "."
             for a, some in zip(at, logs, strict=True)
         ],
-        "alt": "Left, the paths of three particles along a bent valley: the one with the largest mean rate is first at the "
+        "alt": "Left, the paths of three particles along a bent valley: one with a large mean rate is first at the "
         "minimum. Right, the function against the moves; only with a mean rate of 0.1 it falls to the depth of 1e-24.",
         "panels": [path, curve],
     }
@@ -693,8 +693,7 @@ def simmering() -> dict[str, Any]:
 
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
-    f.__name__: f
-    for f in (gradient_noise, temperature, spirals, noise, helps, cooling, nucleation, valley, simmering)
+    f.__name__: f for f in (gradient_noise, temperature, spirals, noise, helps, cooling, nucleation, valley, simmering)
 }
 
 
@@ -737,7 +736,7 @@ class Touch(SphinxDirective):
 
 
 class Oscillator(SphinxDirective):
-    """``{oscillator}``, with ``noise`` or ``chain``: computed in the page by ``book/_static/oscillator.js``."""
+    """``{oscillator}``, with ``noise``, ``chain`` or ``wells``, in the page by ``book/_static/oscillator.js``."""
 
     optional_arguments = 1
     SLIDERS: ClassVar = {
@@ -752,11 +751,13 @@ class Oscillator(SphinxDirective):
             ("gamma", "friction γ", 0.1, 1, 0.1, 0.5),
         ),
         "chain": (("links", "links of the chain", 1, 3, 1, 1), ("start", "start at rest, q", 0.3, 4, 0.1, 1.5)),
+        "wells": (("steps", "steps of the run", 1.5, 3.75, 0.25, 3),),
     }
     LOOK: ClassVar = {
         "words": "Left, oscillators in the plane of position and momentum; right, what two thermometers read.",
         "noise": "Left, temperatures at a fixed friction and with a thermostat; right, the friction over time.",
         "chain": "Left, the path of one oscillator in the plane of position and velocity; right, two means along it.",
+        "wells": "Left, particles in two copies of a double well; right, the share in the deeper well over time.",
     }
 
     def run(self) -> list[nodes.Node]:
