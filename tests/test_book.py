@@ -239,7 +239,9 @@ def test_each_module_is_on_one_page_of_the_library(html, pages):
     shown = [mark["id"].removeprefix("module-") for page in pages.values() for mark in page.select("[id^=module-]")]
     walked = [pkgutil.walk_packages(one.__path__, f"{one.__name__}.") for one in (thermolib, companion)]
     there = [found.name for found in itertools.chain(*walked) if not found.name.rpartition(".")[2].startswith("_")]
-    assert sorted(shown) == sorted(["thermolib", "companion", *(name for name in there if name != "companion.installed")])
+    assert sorted(shown) == sorted(
+        ["thermolib", "companion", *(name for name in there if name != "companion.installed")]
+    )
     page = pages[html / "book" / "api" / "dynamics.html"]
     assert page.find(id="thermolib.dynamics.momentum.CoolMomentum")
     assert "simulated annealing" in page.find("table").text, "the first sentence of each name"
