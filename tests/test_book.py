@@ -1,6 +1,7 @@
 """The built book: its pages are there, nothing is loaded from elsewhere, and every link inside it leads somewhere."""
 
 import itertools
+import pkgutil
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,12 +13,15 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+import companion
+import thermolib
 from book.tools import again, board, chapters, reproduction, scoreboard
 from companion.claims import chapter
 from companion.claims.statements import PAPERS, load
 from companion.evidence import Experiment, Record
 from companion.evidence.records import all_records
 from companion.runs.shown import claimed, outputs
+from tests.test_browser import COLOURED
 
 #: A chapter with one experiment.
 NOTEBOOK = nbformat.writes(
@@ -232,9 +236,28 @@ def test_a_record_is_shown_with_its_cost_and_its_slice(tmp_path):
     assert reach(["steps"], steps=10, few_steps=10) == (2, 2)
 
 
-def test_the_library_page_shows_public_names(html, pages):
-    page = pages[html / "book" / "api.html"]
-    assert page.find(id="companion.claims.former.Claims.number")
+def test_each_module_is_on_one_page_of_the_library(html, pages):
+    shown = [mark["id"].removeprefix("module-") for page in pages.values() for mark in page.select("[id^=module-]")]
+    walked = [pkgutil.walk_packages(one.__path__, f"{one.__name__}.") for one in (thermolib, companion)]
+    there = [found.name for found in itertools.chain(*walked) if not found.name.rpartition(".")[2].startswith("_")]
+    assert sorted(shown) == sorted(
+        ["thermolib", "companion", *(name for name in there if name != "companion.installed")]
+    )
+    page = pages[html / "book" / "api" / "dynamics.html"]
+    assert page.find(id="thermolib.dynamics.momentum.CoolMomentum")
+    assert "simulated annealing" in page.find("table").text, "the first sentence of each name"
+
+
+def test_the_pages_whose_contrast_is_measured_have_every_colour_of_the_book_s_own(html, pages):
+    style = re.sub(r"/\*.*?\*/", "", (chapters.ROOT / "book" / "_static" / "book.css").read_text(), flags=re.S)
+    rules = re.findall(r"([^{}]+)\{([^{}]*\b(?:color|background)\s*:[^{}]*)\}", style)
+    selectors = {re.sub(r"^html\[.*?\] |:(?:target|hover|focus)\b|::\w+", "", rule.strip()) for rule, _ in rules}
+    assert len(selectors) > 20
+    judged = [html / path for path in COLOURED]
+    for selector in selectors:
+        order = [*judged, *(pages.keys() - set(judged))]
+        found = next((path for path in order if pages[path].select_one(selector)), None)
+        assert found is None or found in judged, f"{selector} has a colour on {found}"
 
 
 def test_each_chapter_says_how_to_run_it_again(html, pages):
