@@ -14,7 +14,6 @@ from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
 from book.tools import compare
-from companion.claims import former
 from companion.runs import chapters, execution
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,15 +23,10 @@ COMPARED = ROOT / "runs" / "compared.json"
 
 def compare_outputs(self, test, ref, skip_compare=None):
     tags = self.cell.metadata.get("tags", [])
-    shown = [_claims(outputs) for outputs in (ref, test)]
-    within = compare.tolerance(tags, shows_claims=bool(shown[0]))
+    within = compare.tolerance(tags)
     old = compare.texts(ref, keep_stderr="check-stderr" in tags)
     new = compare.texts(test, keep_stderr="check-stderr" in tags)
     self.comparison_traceback = []
-    if all(shown):
-        problem = compare.claims_difference(shown[0], shown[1], within)
-        self.comparison_traceback += [problem] * bool(problem)
-        return not problem
     if [kind for kind, _ in old] != [kind for kind, _ in new]:
         kinds = [", ".join(kind for kind, _ in side) or "nothing" for side in (new, old)]
         self.comparison_traceback.append(f"the cell now gives {kinds[0]} where {kinds[1]} is stored")
@@ -43,12 +37,6 @@ def compare_outputs(self, test, ref, skip_compare=None):
                 f"{kind}: {problem}\n--- stored\n{reference[:2000]}\n--- now\n{text[:2000]}"
             )
     return not self.comparison_traceback
-
-
-def _claims(outputs):
-    """The claims that a cell shows, or None."""
-    pages = (output.get("data", {}).get("text/html", "") for output in outputs)
-    return next((record for record in map(former.read, pages) if record), None)
 
 
 def execute_cell_input(self, cell_input, allow_stdin=None):

@@ -45,11 +45,20 @@ print("steps made:", steps)
 ```
 
 ```{code-cell} ipython3
-from companion.claims import former
+from companion.claims import chapter, judged
 
-claims = former.Claims("partitioned", "tiny")
-claims.exact("steps", "Thirty steps", "Sec. 1", paper=30.0, ours=float(steps), tolerance=1e-6)
-claims
+found = "reproduced" if steps == 30 else "contradicted"
+row = judged.Row("steps", "partitioned", "Thirty steps", "Sec. 1", "30", ours=f"{steps}", verdict=found)
+
+
+class Shown(chapter.Verdicts):
+    rows = [row]
+
+    def __init__(self):
+        pass
+
+
+Shown()
 ```
 """
 )
@@ -169,7 +178,7 @@ def test_a_chapter_runs_with_other_parameters_and_says_where_and_which_claims_he
     done = call("run", "notebooks/tiny", "-p", "steps=30")
     assert done.exit_code == 0, done.output
     out = project / "runs" / "tiny-steps=30.ipynb"
-    assert "runs/tiny-steps=30.ipynb" in done.output and "1 claim: 1 reproduced" in done.output
+    assert "runs/tiny-steps=30.ipynb" in done.output and "1 statement: 1 reproduced" in done.output
     note = json.loads(out.read_text())["metadata"]["thermolib"]
     assert note["parameters"] == {"steps": 30} and note["threads"] == "1" and note["peak memory in GiB"] > 0.05
     assert sorted(path.name for path in out.parent.iterdir()) == [".lock", out.name]
@@ -304,7 +313,7 @@ def test_status_results_and_the_list(project, cluster):
     (project / "table.csv").write_text(done.output)
     table = pd.read_csv(project / "table.csv")
     assert list(table["steps"].dropna()) == [30, 40] and list(table["state"]) == ["done", "done", "failed"]
-    assert list(table["verdict"].dropna()) == ["reproduced", "differs"]
+    assert list(table["verdict"].dropna()) == ["reproduced", "contradicted"]
     assert "verdict" in call("results", "batches/some.yaml").output
     done = call("ls")
     assert "notebooks/tiny\n    steps = 20" in done.output and "batches/some.yaml: 3 runs" in done.output
@@ -317,7 +326,7 @@ def test_plain_papermill_on_the_paired_notebook_gives_the_same_run(project):
     papermill = [sys.executable, "-m", "papermill", "tiny.ipynb", "out.ipynb", "-p", "steps", "30", "--cwd", "."]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run(papermill, cwd=project / "notebooks", check=True, capture_output=True, env=environment)
-    assert "1 claim: 1 reproduced" in shown.held(project / "notebooks" / "out.ipynb")
+    assert "1 statement: 1 reproduced" in shown.held(project / "notebooks" / "out.ipynb")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from companion.claims import chapter
 from companion.claims.statements import PAPERS, load
 from companion.evidence import Experiment, Record
 from companion.evidence.records import all_records
-from companion.runs.shown import claimed, outputs
+from companion.runs.shown import outputs
 from tests.test_browser import COLOURED
 
 #: A chapter with one experiment.
@@ -113,24 +113,11 @@ def test_every_chapter_is_in_the_table_of_contents():
     assert sorted(listed) == sorted(path.stem for path in chapters.find())
 
 
-def test_the_record_shows_every_chapter_and_every_verdict_at_its_scale(html, pages):
-    chapters_of, by_scale = pages[html / "book" / "reproduction.html"].select("table.reproduction, table.by-scale")
+def test_the_record_shows_every_chapter(html, pages):
+    (chapters_of,) = pages[html / "book" / "reproduction.html"].select("table.reproduction")
     rows = {row.a["href"]: [cell.text.strip() for cell in row.select("td")] for row in chapters_of.select("tbody tr")}
     assert rows.keys() == {f"../notebooks/{md.stem}.html" for md in chapters.find()}
     assert all(int(cells[1]) + int(cells[2]) > 0 for cells in rows.values()), "a chapter of which nothing is compared"
-    shown = {row.a["href"]: row.select("td")[2].text for row in by_scale.select("tbody tr")}
-    asked = {
-        (md.stem, row["id"])
-        for md in chapters.find()
-        for one in claimed(md.with_suffix(".ipynb"))
-        for row in one["claims"]
-    }
-    recorded = list(reproduction.recorded(chapters.ROOT / "results"))
-    assert recorded
-    for name, stem, claim in recorded:
-        if (stem, claim["id"]) not in asked:  # of a value of a parameter that the chapter does not have
-            continue
-        assert f"{claim['verdict']} ({name})" in shown[f"../notebooks/{stem}.html#claim-{claim['id']}"]
 
 
 def test_the_scoreboard_shows_every_statement_once(html, pages):
@@ -152,7 +139,6 @@ def test_the_scoreboard_shows_every_statement_once(html, pages):
     total = page.select_one(".claims-total").text.replace("\u2019", "'")  # as the book sets apostrophes
     assert f"Of {len(listed)} statements" in total and f" {len(decided)} have a verdict" in total
     assert [v for v in board.VERDICTS if shown[v] and f" {shown[v]} {v}" not in total] == []
-    assert f" {shown[board.AGAIN]} are to be judged again" in total or not shown[board.AGAIN]
     for head in page.select("tr.paper"):  # of each paper
         below = Counter(row["data-verdict"] for row in head.parent.select("tr[data-verdict]"))
         assert [v for v in below if v in board.VERDICTS and f" {below[v]} {v}" not in head.text] == []
@@ -191,12 +177,6 @@ def test_the_front_page_has_the_findings_of_each_paper(html, pages):
     found = board.gather(chapters.ROOT)
     said = [p.text for p in pages[html / "book" / "intro.html"].select("p.finding")]
     assert said == [board.finding(found, paper) for paper in found.papers]
-
-
-def test_claims_that_are_to_be_judged_again_say_so(html, pages):
-    for md in chapters.find():
-        former_tables = len(claimed(md.with_suffix(".ipynb")))
-        assert len(pages[html / "notebooks" / f"{md.stem}.html"].select("p.again")) == former_tables, md.stem
 
 
 def test_every_record_is_on_the_page_of_records(html, pages):

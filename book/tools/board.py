@@ -1,21 +1,20 @@
 """What the papers state beside what the chapters found: gathered from the papers' files and the stored outputs.
 
-A chapter that shows ``Verdicts`` is *ported*: it decides all of its statements. The statements of the other chapters
-are "to be judged again".
+A chapter that the papers' files give statements shows ``Verdicts``, which decide all of them.
 """
 
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from companion.claims import CONTRADICTED, NOT_RESOLVED, NOT_RUN, REPRODUCED, chapter, judged
 from companion.claims.statements import PAPERS, Beyond, Figure, Paper, Statement, load
-from companion.runs.shown import claimed, outputs
+from companion.runs.shown import outputs
 
 VERDICTS = (REPRODUCED, CONTRADICTED, NOT_RESOLVED, NOT_RUN)
-AGAIN, NOTHING = "to be judged again", "states nothing that can be decided"
+NOTHING = "states nothing that can be decided"
 #: The filter's word for a scale that its paper gives fully, partly or not at all.
 SCALES = {
     "fully": "the paper's",
@@ -26,7 +25,7 @@ SCALES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A statement with the row of the chapter that decides it, if that is ported, and the place to read on."""
+    """A statement with the row of the chapter that decides it, if anything can, and the place to read on."""
 
     paper: str
     statement: Statement
@@ -35,15 +34,11 @@ class Entry:
 
     @property
     def verdict(self) -> str:
-        if self.row:
-            return self.row.verdict
-        return NOTHING if self.statement.rule == "none" else AGAIN
+        return self.row.verdict if self.row else NOTHING
 
     @property
     def scale(self) -> str:
         """What the evidence is, in the words of the filter."""
-        if not self.row and self.statement.rule != "none":
-            return "not judged yet"
         if self.row and self.row.yours:
             return "your run"
         if self.verdict == NOT_RUN:
@@ -53,12 +48,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Board:
-    """All statements of the papers in their order, and which chapters are ported."""
+    """All statements of the papers in their order, and which chapters decide some."""
 
     papers: tuple[Paper, ...]
     entries: tuple[Entry, ...]
-    ported: frozenset[str]
-    former: Mapping[str, str]  # row of the former board: its place
+    deciding: frozenset[str]
 
     def of(self, paper: str, *verdicts: str) -> list[Entry]:
         """The entries of a paper, of these verdicts if any are said."""
@@ -68,8 +62,9 @@ class Board:
         """The statements that stand at a figure of a paper."""
         return [entry for entry in self.of(paper) if mentions(entry.statement.where, figure.number)]
 
-    def place(self, one: Beyond) -> str:
-        return next(filter(None, map(self.former.get, one.rows)), f"notebooks/{one.chapter}.html")
+    @staticmethod
+    def place(one: Beyond) -> str:
+        return f"notebooks/{one.chapter}.html"
 
 
 def mentions(where: str, number: str) -> bool:
@@ -89,36 +84,32 @@ def slug(paper: str, number: str) -> str:
 def gather(source: Path, papers: Iterable[Paper] | None = None) -> Board:
     """The board of the book whose sources lie in a folder.
 
-    Raises ValueError for a statement whose chapter is not there, a statement that a ported chapter does not decide, and
-    a row of a chapter that is no statement of it.
+    Raises ValueError for a statement whose chapter is not there, or does not decide it, and for a row of a chapter that
+    is no statement of it.
     """
     listed = tuple(map(load, PAPERS) if papers is None else papers)
     notebooks = {path.stem: path for path in sorted((source / "notebooks").glob("*.ipynb"))}
-    found, former = {}, {}
+    found = {}
     for stem, path in notebooks.items():
         if (rows := chapter.read(outputs(path))) is not None:
             found[stem] = {(row.paper, row.id): row for row in rows}
-        for shown in claimed(path):
-            places = {f"{stem}/{row['id']}": f"notebooks/{stem}.html#claim-{row['id']}" for row in shown["claims"]}
-            former.update(places)
     entries = []
     for paper in listed:
         for one in paper.statements:
             if one.chapter and one.chapter not in notebooks:
                 raise ValueError(f"{paper.key}.yaml: {one.id} is decided by {one.chapter!r}, which is no chapter")
             row = None
-            if one.rule != "none" and one.chapter in found:
-                row = found[one.chapter].pop((paper.key, one.id), None)
+            if one.rule != "none":
+                row = found.get(one.chapter, {}).pop((paper.key, one.id), None)
                 if row is None:
                     raise ValueError(f"{one.chapter} does not decide {one.id}, which {paper.key}.yaml gives it")
             page = f"notebooks/{one.chapter}.html" if one.chapter else ""
-            before = next(filter(None, map(former.get, one.rows)), page)
-            entries.append(Entry(paper.key, one, row, f"{page}#claim-{one.id}" if row else before))
+            entries.append(Entry(paper.key, one, row, f"{page}#claim-{one.id}" if row else page))
     for stem, rows in found.items():
         if rows:
             names = ", ".join(id for _, id in rows)
             raise ValueError(f"{stem} decides {names}, which no paper's file lists as a statement of that chapter")
-    return Board(listed, tuple(entries), frozenset(found), former)
+    return Board(listed, tuple(entries), frozenset(found))
 
 
 def counts(entries: Iterable[Entry]) -> dict[str, int]:
@@ -138,9 +129,7 @@ def finding(board: Board, paper: Paper) -> str:
     entries = board.of(paper.key)
     number = counts(entries)
     judged = sum(number.values()) - number[NOT_RUN]
-    filled: dict[str, object] = {
-        e.statement.id: e.row.ours.partition(" (")[0] if e.row else f"({AGAIN})" for e in entries
-    }
+    filled: dict[str, object] = {e.statement.id: e.row.ours.partition(" (")[0] for e in entries if e.row}
     filled |= {"reproduced": number[REPRODUCED], "contradicted": number[CONTRADICTED], "judged": judged}
     filled |= {"total": len(entries)}
     if unknown := [name for name in re.findall(r"{([^{}]*)}", paper.finding) if name not in filled]:
@@ -148,7 +137,7 @@ def finding(board: Board, paper: Paper) -> str:
     if not judged:
         return f"None of its {len(entries)} statements has been judged by the rules of this book yet."
     said = re.sub(r"{([^{}]*)}", lambda m: str(filled[m[1]]), paper.finding).strip()
-    waiting = sum(entry.verdict in (AGAIN, NOT_RUN) for entry in entries)
+    waiting = number[NOT_RUN]
     return f"{said} Not judged yet: {waiting} of its {len(entries)} statements." if waiting else said
 
 

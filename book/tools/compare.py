@@ -11,11 +11,8 @@ but for the amount of white space.
     explodes cannot hide a changed result. Other numbers of the cell agree as the tolerances say, exactly without any.
     A standard error is itself only known to 1/sqrt(2n): put 10 runs or more behind each.
 
-Without such a tag the outputs must be the same to the letter. A cell that shows claims needs no tag: it has
-``zscore=5``, and is compared claim by claim; what its detail says without an error bar explains the verdict and is not
-compared. The verdict of a ``number`` or an ``order`` follows from its numbers by a
-sharp rule, and next to the edge two runs that agree may fall on its two sides: there the numbers decide. The tolerances
-may be combined; ``atol`` then also widens the ± rule.
+Without such a tag the outputs must be the same to the letter. The tolerances may be combined; ``atol`` then also widens
+the ± rule.
 """
 
 import json
@@ -40,7 +37,7 @@ class Tolerance:
         return self == Tolerance()
 
 
-def tolerance(tags: list[str], shows_claims: bool = False) -> Tolerance:
+def tolerance(tags: list[str]) -> Tolerance:
     """The tolerance that a cell's tags ask for."""
     said: dict[str, float] = {}
     for tag in tags:
@@ -54,41 +51,18 @@ def tolerance(tags: list[str], shows_claims: bool = False) -> Tolerance:
                 raise ValueError(f"the tag {tag!r} must be above zero and finite")
         elif name in ("rtol", "atol", "zscore"):
             raise ValueError(f"the tag {tag!r} must say a number, as in '{name}=1e-6'")
-    if shows_claims:
-        said.setdefault("zscore", 5.0)
     return Tolerance(**said)
 
 
-def difference(reference: str, new: str, within: Tolerance, plain: bool = True) -> str:
-    """What differs between two texts, in one line; empty where they agree. Numbers without ± count if ``plain``."""
+def difference(reference: str, new: str, within: Tolerance) -> str:
+    """What differs between two texts, in one line; empty where they agree."""
     if within.exact:
         return "" if reference == new else "the text differs, and the cell has no tag that allows it to"
     if _words(reference) != _words(new):
         return "the text between the numbers differs"
     for old, now in zip(QUANTITY.finditer(reference), QUANTITY.finditer(new), strict=True):
-        if (plain or old[2]) and (problem := _disagreement(old, now, within)):
+        if problem := _disagreement(old, now, within):
             return problem
-    return ""
-
-
-def claims_difference(reference: dict[str, Any], new: dict[str, Any], within: Tolerance) -> str:
-    """What differs between the claims that a cell showed and shows, in one line; empty where they agree."""
-    old, now = ({row["id"]: row for row in record["claims"]} for record in (reference, new))
-    if list(old) != list(now):
-        return f"the claims are {', '.join(now)} instead of {', '.join(old)}"
-    for name, before in old.items():
-        after = now[name]
-        for field in before:
-            decided_by_numbers = before["rule"] in ("number", "order") and field in ("verdict", "detail")
-            # a yes or no that follows from numbers with errors is as sharp: these numbers decide
-            noisy = before["rule"] == "holds" and "±" in before["detail"]
-            decided_by_numbers |= noisy and field in ("verdict", "ours")
-            if before["rule"] == after["rule"] and decided_by_numbers:
-                continue
-            exactly = field not in ("ours", "detail")
-            allowed = Tolerance() if exactly else within
-            if problem := difference(before[field], after[field], allowed, plain=field != "detail"):
-                return f"claim {name!r}, {field}: {problem}: {after[field]!r} instead of {before[field]!r}"
     return ""
 
 

@@ -83,7 +83,7 @@ def tally(entries: Iterable[board.Entry]) -> str:
 def made(found: board.Board, source: Path, stem: str, entries: Iterable[board.Entry]) -> str:
     """From what a chapter draws a figure of these statements, and what that cost."""
     records = [one.provenance() for one in all_records(source) if one.name.startswith(f"{stem}/")]
-    if stem in found.ported and records:
+    if stem in found.deciding and records:
         adopted = [part for about in records for part in about.get("adopted", {}).values()]
         seconds = sum(about["wall seconds"] for about in records)
         seconds += sum(part["wall time in seconds"] for part in adopted)
@@ -93,7 +93,7 @@ def made(found: board.Board, source: Path, stem: str, entries: Iterable[board.En
         return f"drawn from records{scale}, which took {again.duration(seconds)} ({machines})."
     seconds = again.took(source, stem)
     took = f", which took {again.duration(seconds)} on one core" if seconds else ""
-    if stem in found.ported:
+    if stem in found.deciding:
         return f"computed in the chapter{took}."
     return f"drawn from a run of reduced size{took}; to be drawn again at the paper's scale."
 

@@ -1,14 +1,11 @@
 """A Sphinx directive, ``{reproduction}``: what was executed again, where, when, how it was compared, and what came out.
 
 The first table has a row for each record in ``results/``: where it comes from, and what every test recomputes of it.
-The second has a row for each chapter, from ``results/compared.json``, which ``make test RECORD=1`` writes. The third
-has a row for each claim that is to be judged again, and beside the verdict of the chapter as it stands that of recorded
-runs of batches, from ``results/BATCH/claims.json``.
+The second has a row for each chapter, from ``results/compared.json``, which ``make test RECORD=1`` writes.
 """
 
 import itertools
 import json
-import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +18,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from book.tools import compare, scoreboard
-from companion.claims import former
 from companion.evidence.experiment import Experiment, of_chapter
 from companion.evidence.records import Record, all_records
-from companion.runs.shown import claimed
 
 #: Columns that parameters belong to which are not called after them.
 COLUMNS = {"moves": "step", "looks": "step"}
@@ -41,9 +36,8 @@ def compared(ipynb: Path) -> tuple[int, int, str]:
         tags = cell.metadata.get("tags", [])
         if cell.cell_type != "code" or NOT_COMPARED & set(tags):
             continue
-        claimed = any(former.read("".join(o.get("data", {}).get("text/html", ""))) for o in cell.outputs)
-        if claimed or compare.texts(cell.outputs, keep_stderr=False):
-            found.append(compare.tolerance(tags, shows_claims=claimed))
+        if compare.texts(cell.outputs, keep_stderr=False):
+            found.append(compare.tolerance(tags))
     within = [tolerance for tolerance in found if not tolerance.exact]
     said = [
         _range("{} standard errors", [t.zscore for t in within]),
@@ -116,26 +110,13 @@ def _said(parameters: dict[str, Any]) -> str:
     return ", ".join(said(name, value) for name, value in parameters.items())
 
 
-def recorded(results: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Batch, with the run where that is not called as its chapter, chapter, and a claim, for all that was recorded."""
-    for path in sorted(results.glob("*/claims.json")):
-        for run, rows in json.loads(path.read_text(encoding="utf-8")).items():
-            head = (path.parent / run / "at_paper_scale.txt").read_text(encoding="utf-8")
-            chapter = head.partition("\n")[0].removeprefix("chapter").strip()
-            name = path.parent.name if run == chapter else f"{path.parent.name}/{run}"
-            for row in rows:
-                yield name, chapter, row
-
-
 class Reproduction(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         source = Path(self.env.srcdir)
         stems = scoreboard.in_order(source / "_toc.yml")
-        here = posixpath.dirname(self.env.docname)
-        pages = {stem: posixpath.relpath(f"notebooks/{stem}.html", here) for stem in stems}
         notebooks = {stem: source / "notebooks" / f"{stem}.ipynb" for stem in stems}
         kept = source / "results" / "compared.json"
-        for path in [kept, *notebooks.values(), *(source / "results").glob("*/claims.json")]:
+        for path in [kept, *notebooks.values()]:
             self.env.note_dependency(str(path))
         found: list[nodes.Node] = []
         if there := list(recorded_by(source)):
@@ -167,25 +148,7 @@ class Reproduction(SphinxDirective):
         head = ("Chapter", "To the letter", "Within", "Tolerances", "Outcome", "Seconds", "Date", "Commit", "Machine")
         found.append(table(head, lines, "reproduction"))
         found += [nodes.paragraph("", f"Machine {number}: {where}.") for where, number in machines.items()]
-        larger: dict[tuple[str, str], list[str]] = {}
-        for name, chapter, row in recorded(source / "results"):
-            larger.setdefault((chapter, row["id"]), []).append(f"{row['verdict']} ({name})")
-        rows = [
-            [
-                _link(claim["sentence"], f"{pages[stem]}#claim-{claim['id']}"),
-                nodes.Text(claim["verdict"]),
-                nodes.Text(", ".join(larger.get((stem, claim["id"]), [])) or "no run at a larger scale is recorded"),
-            ]
-            for stem, ipynb in notebooks.items()
-            for shown in claimed(ipynb)
-            for claim in shown["claims"]
-        ]
-        found.append(table(("Claim", "As the chapter stands", "Recorded at the paper's scale"), rows, "by-scale"))
         return found
-
-
-def _link(text: str, address: str) -> nodes.Node:
-    return nodes.reference("", text, refuri=address)
 
 
 def table(head: tuple[str, ...], rows: list[list[Any]], kind: str) -> nodes.Node:

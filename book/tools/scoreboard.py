@@ -2,7 +2,7 @@
 
 The first shows every statement of the papers with its verdict, the second one sentence of findings for each paper, the
 third the misprints and open points of the papers: the tables of chapters whose head is ``where | what | decided by`` or
-``printed | should be``, and the claims of those whose names begin with ``errata``.
+``printed | should be``, and the verdicts of those whose names begin with ``errata``.
 """
 
 import functools
@@ -22,16 +22,11 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
 from book.tools import board
-from companion.claims import chapter, former
-from companion.runs.shown import claimed, outputs
+from companion.claims import chapter
+from companion.claims.statements import PAPERS, load
+from companion.runs.shown import outputs
 
 TABLE = re.compile(r"^\| where \| what \| decided by \|\n(?:\|.*\|(?:\n|$))+", re.M)
-#: How the table of claims of a chapter that is not ported begins, and what stands above it.
-FORMER = '<table class="claims"><thead><tr><th>Claim</th>'
-NOTE = (
-    '<p class="again">These rows come from a run that fits into a chapter. They are to be judged again, at the '
-    "paper's scale and by the rules of the scoreboard.</p>"
-)
 
 
 def in_order(toc: Path) -> list[str]:
@@ -71,24 +66,17 @@ def root(env: BuildEnvironment) -> str:
 
 
 class Scoreboard(SphinxDirective):
-    """The totals, the filters, and a section each for what is judged, not yet judged, undecidable, and beyond."""
+    """The totals, the filters, and a section each for what is judged, undecidable, and beyond."""
 
     def run(self) -> list[nodes.Node]:
         found, top = of_book(self.env), root(self.env)
         judged = [entry for entry in found.entries if entry.row]
-        again = [entry for entry in found.entries if entry.verdict == board.AGAIN]
         nothing = [entry for entry in found.entries if entry.verdict == board.NOTHING]
         total = f"Of {len(found.entries)} statements of the four papers {len(judged)} have a verdict"
         total += f": {board.summary(judged)}." if judged else "."
-        total += f" {len(again)} are to be judged again, and are in no total." if again else ""
         total += f" {len(nothing)} state nothing that can be decided." if nothing else ""
         parts: list[nodes.Node] = [nodes.paragraph("", total, classes=["claims-total"]), _html(filters(found))]
-        for name, entries, columns in (
-            ("Judged statements", judged, board.COLUMNS),
-            ("Statements that are to be judged again", again, ("Statement", "Where", "Paper", "Scale", "Verdict")),
-        ):
-            if entries:
-                parts.append(_section(name, _html(self.by_paper(found, entries, columns))))
+        parts.append(_section("Judged statements", _html(self.by_paper(found, judged, board.COLUMNS))))
         if nothing:
             inside = self.by_paper(found, nothing, ("Statement", "Where"))
             fold = f"<details class='fold'><summary>Show {len(nothing)} statements and reasons</summary>"
@@ -123,7 +111,7 @@ def filters(found: board.Board) -> str:
         names = [figure.number for figure in paper.figures if found.showing(paper.key, figure)] + [board.ELSEWHERE]
         options = "".join(f'<option value="{paper.key}|{name}">{name}</option>' for name in names)
         figures += f'<optgroup label="{board.short(paper)}" data-paper="{paper.key}">{options}</optgroup>'
-    kinds = {"verdict": [*board.VERDICTS, board.AGAIN, board.NOTHING], "scale": []}
+    kinds = {"verdict": [*board.VERDICTS, board.NOTHING], "scale": []}
     kinds["scale"] = list(dict.fromkeys(entry.scale for entry in found.entries))
     there = {entry.verdict for entry in found.entries}
     lists = {
@@ -164,29 +152,23 @@ class Errata(SphinxDirective):
         for stem in in_order(source / "_toc.yml"):
             ipynb = source / "notebooks" / f"{stem}.ipynb"
             self.env.note_dependency(str(ipynb))
-            found, records, rows = tables(ipynb), claimed(ipynb), chapter.read(outputs(ipynb))
+            found, rows = tables(ipynb), chapter.read(outputs(ipynb))
             if not found:
                 continue
-            if not records and not rows:
-                raise self.error(f"{ipynb.name} has a table of errata and no claim, which would say of which paper")
-            paper = rows[0].paper if rows else records[0]["paper"]
+            if not rows:
+                raise self.error(f"{ipynb.name} has a table of errata and no verdict, which would say of which paper")
+            paper = rows[0].paper
             if paper not in sections:
                 sections[paper] = nodes.section(ids=[f"errata-{paper.replace('_', '-')}"])
-                sections[paper] += nodes.title("", former.PAPERS[paper])
+                sections[paper] += nodes.title("", load(paper).name)
             self.parse(sections[paper], f"From {{doc}}`../notebooks/{stem}`:")
             for table in found:
                 self.parse(sections[paper], *table.splitlines())
-            if not stem.startswith("errata"):
-                continue
-            if rows:
+            if stem.startswith("errata"):
                 entries = [e for e in of_book(self.env).entries if e.row and e.statement.chapter == stem]
                 shown = "".join(board.line(entry, of_book(self.env), root(self.env)) for entry in entries)
                 sections[paper] += _html(board.table(f"<tbody>{shown}</tbody>"))
-            else:
-                page = posixpath.relpath(f"notebooks/{stem}.html", posixpath.dirname(self.env.docname))
-                claims: list[dict[str, Any]] = [row for record in records for row in record["claims"]]
-                sections[paper] += _html(former.to_html(claims, page, link=True))
-        return [sections[paper] for paper in former.PAPERS if paper in sections]
+        return [sections[paper] for paper in PAPERS if paper in sections]
 
     def parse(self, parent: nodes.Element, *lines: str) -> None:
         self.state.nested_parse(StringList(lines, self.env.docname), self.content_offset, parent)
@@ -202,14 +184,9 @@ def _section(title: str, *inside: nodes.Node) -> nodes.section:
     return section
 
 
-def note_former(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    context["body"] = context.get("body", "").replace(FORMER, NOTE + FORMER)
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("scoreboard", Scoreboard)
     app.add_directive("findings", Findings)
     app.add_directive("errata", Errata)
     app.add_js_file("board.js", loading_method="defer")
-    app.connect("html-page-context", note_former)
     return {"parallel_read_safe": True}

@@ -23,8 +23,8 @@ from thermolib.dynamics.base import Integrator, Value
 from thermolib.ground import checks, schedules
 
 __all__ = [
-    "GRADIENT", "METHODS", "REFERENCES", "TEN", "AdamW", "Method", "best", "effective", "follow", "nearby",
-    "settings", "split_r_hat", "stops", "trials",
+    "GRADIENT", "METHODS", "REFERENCES", "TEN", "AdamW", "Method", "best", "effective", "follow", "settings",
+    "split_r_hat", "stops", "trials",
 ]  # fmt: skip
 
 #: Steps that run plainly, so that a slice of a record that ends with them compiles nothing.
@@ -145,15 +145,6 @@ def trials(ranges: Ranges, number: int, seed: int = 0) -> list[dict[str, float]]
     return [{name: float(f"{v:.4g}") for name, v in zip(ranges, row, strict=True)} for row in values]
 
 
-def nearby(ranges: Ranges, centre: Mapping[str, float], share: float = 0.25) -> dict[str, tuple[float, float]]:
-    """A smaller box around a setting, ``share`` of each range in its logarithm; it may reach beyond the range."""
-    found = {}
-    for name, (low, high) in ranges.items():
-        factor = (high / low) ** (share / 2)
-        found[name] = (centre[name] / factor, centre[name] * factor)
-    return found
-
-
 def settings(given: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:
     """Settings of one method, one a replica, as the values that its integrator takes."""
     return {name: torch.tensor([one[name] for one in given], dtype=torch.float32) for name in given[0]}
@@ -184,8 +175,15 @@ def stops(steps: int, until: int, every: int) -> list[int]:
 
 
 def follow(
-    networks: tl.Ensemble, law: Integrator, data: Any, steps: int, until: int, *, points: int = 20,
-    samples: int = 0, **given: Any,
+    networks: tl.Ensemble,
+    law: Integrator,
+    data: Any,
+    steps: int,
+    until: int,
+    *,
+    points: int = 20,
+    samples: int = 0,
+    **given: Any,
 ) -> tuple[pd.DataFrame, list[tuple[int, Tensor]]]:
     """Train for ``steps``, or up to step ``until`` of such a run, and look early, and at ``points`` even distances.
 
@@ -196,10 +194,12 @@ def follow(
 
     Returns
     -------
-    the observations at these looks, with the ``row`` of the replica, and the networks kept, ``[R, P]``, each with its step.
+    the observations at these looks, with the ``row`` of the replica, and the networks kept, ``[R, P]``, each with its
+    step.
     """
     every, mode = max(1, steps // points), given.pop("compile", "auto")
-    frames, kept, at, start = [], list[tuple[int, Tensor]](), 0, networks.q
+    frames, kept, at = [], list[tuple[int, Tensor]](), 0
+    start: Any = networks.q
     for look in stops(steps, until, every):
         often = 1 if look <= max(EARLY) else max(1, steps // samples) if samples else 1
         collect = tl.Samples(networks, every=often, limit=4096) if samples else None
@@ -230,7 +230,7 @@ def effective(values: Any) -> np.ndarray:
     covariance = np.fft.irfft(power, axis=0)[:n]
     still = covariance[0] <= 1e-12 * n
     rho = covariance / np.where(still, 1.0, covariance[0])
-    pairs = rho[0 : n - n % 2 : 2] + rho[1 : n : 2][: n // 2]
+    pairs = rho[0 : n - n % 2 : 2] + rho[1:n:2][: n // 2]
     positive = np.cumprod(pairs > 0, axis=0)
     time = np.maximum(2 * (pairs * positive).sum(0) - 1, 1.0)
     return np.where(still, 1.0, n / time)

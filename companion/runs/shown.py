@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from companion.claims import chapter, former
+from companion.claims import chapter
 from companion.evidence.records import Record
 from companion.runs.batch import Run, state
 
-__all__ = ["claimed", "held", "outputs", "results"]
+__all__ = ["held", "outputs", "results"]
 
 
 def results(runs: list[Run]) -> pd.DataFrame:
@@ -42,9 +42,6 @@ def _notebook(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     shown, rows = outputs(path), []
-    names = {"id": "id", "claim": "sentence", "paper": "paper", "ours": "ours", "verdict": "verdict"}
-    for claims in _claimed(shown):
-        rows += [{k: row.get(v, "") for k, v in names.items()} for row in claims["claims"]]
     rows += [
         {"id": row.id, "claim": row.says, "paper": row.printed, "ours": row.ours, "verdict": row.verdict}
         for row in chapter.read(shown) or ()
@@ -62,20 +59,10 @@ def outputs(path: Path) -> list[dict[str, Any]]:
     return [output for cell in cells for output in cell.get("outputs", [])]
 
 
-def claimed(path: Path) -> list[dict[str, Any]]:
-    """What each ``Claims`` object of an executed notebook shows."""
-    return _claimed(outputs(path))
-
-
-def _claimed(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    pages = ["".join(output.get("data", {}).get("text/html", "")) for output in shown]
-    return [found for page in pages if (found := former.read(page))]
-
-
 def held(path: Path) -> str:
-    """How many claims an executed notebook makes, and what became of them."""
-    if rows := chapter.read(outputs(path)):
-        counts = Counter(row.verdict for row in rows)
-        said = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
-        return f"{len(rows)} statements{' (your run)' * any(row.yours for row in rows)}: {said}"
-    return former.summary([row for shown in claimed(path) for row in shown["claims"]])
+    """How many statements an executed notebook judges, and what became of them."""
+    rows = chapter.read(outputs(path)) or []
+    counts = Counter(row.verdict for row in rows)
+    said = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common()) or "it judges none"
+    yours = " (your run)" * any(row.yours for row in rows)
+    return f"{len(rows)} statement{'s' * (len(rows) != 1)}{yours}: {said}"
