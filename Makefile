@@ -67,8 +67,9 @@ test: $(STAMP)
 test-units test-book test-faults: test-%: $(STAMP)
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(CORES) --durations=10 $($*)
 
+# 3: records were left out whose data are not here, which is said.
 audit: $(STAMP)
-	@$(BIN)/companion audit $(if $(AUDIT_SHARE),--share $(AUDIT_SHARE)) $(if $(AUDIT_SEED),--seed $(AUDIT_SEED))
+	@$(BIN)/companion audit $(if $(AUDIT_SHARE),--share $(AUDIT_SHARE)) $(if $(AUDIT_SEED),--seed $(AUDIT_SEED)) || test $$? -eq 3
 
 # 3: chapters were left out whose data are not here; the book shows what is stored of them.
 reproduce: $(STAMP)
