@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from head import HEAD
 
+from benchmarks import many_runs
 from book.tools import chapters
 from companion.runs import batch, command, execution, places, scheduling, shown
 from companion.runs.chapters import experiments_of, literal, read
@@ -451,6 +452,15 @@ def test_ten_thousand_runs_are_loaded_and_looked_at_quickly(project):
     assert states[:3] == ["missing", "stale", "done"] and states.count("done") == 9998
     assert len(table) == 10_000 and "cannot be read" in table["ours"][1]
     assert max(costs.values()) < 5
+
+
+def test_the_figure_of_costs_is_of_the_record_and_the_record_is_within_the_limit():
+    text = many_runs.RECORD.read_text(encoding="utf-8")
+    found = many_runs.table(text).pivot(index="runs", columns="what", values="seconds")
+    assert list(found) == ["hand out", "load", "results", "status", "sweep"] and found.index[-1] == 10_000
+    assert found.loc[10_000].max() < many_runs.LIMIT and (found.loc[10_000] < 20 * found.loc[1000]).all()
+    assert many_runs.mark(text) in many_runs.FIGURE.read_text(encoding="utf-8")
+    assert many_runs.mark(text + " ") != many_runs.mark(text)
 
 
 def test_a_full_disk_loses_nothing_and_is_named(project):
