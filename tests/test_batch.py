@@ -401,6 +401,7 @@ def test_a_run_that_is_done_says_so_and_is_repeated_when_asked(project):
     assert batch.state(run) == ("stale", "changed since: notebook")
     assert "accepted, with another notebook" in call("accept", *words[1:]).output
     assert batch.state(run)[0] == "done" and "harmless: another notebook" in batch.state(run)[1]
+    assert call("accept", *words[1:]).output == "nothing is stale\n"
     assert made(project) == {2: 2}
 
 

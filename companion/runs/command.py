@@ -142,10 +142,15 @@ def accept(target: str, pairs: tuple[str, ...], only: tuple[str, ...]) -> None:
     from companion.runs import identity
 
     runs = select(batch.load(target), only) if _is_batch(target) else [batch.single(target, _parameters(pairs))]
-    for one in runs:
-        if batch.state(one)[0] == "stale" and not one.experiment:
-            at = commit(one.project, "thermolib", "companion", "notebooks/*.md")
-            click.echo(f"{one.name}: accepted, with another {', '.join(identity.accept(one.out, one.inputs(), at))}")
+    stale = [one for one in runs if batch.state(one)[0] == "stale"]
+    for one in stale:
+        if one.experiment:
+            click.echo(f"{one.name}: a record is not accepted, it is made again")
+            continue
+        at = commit(one.project, "thermolib", "companion", "notebooks/*.md")
+        click.echo(f"{one.name}: accepted, with another {', '.join(identity.accept(one.out, one.inputs(), at))}")
+    if not stale:
+        click.echo("nothing is stale")
 
 
 @main.command()
