@@ -241,6 +241,22 @@ def test_other_settings_fold_under_their_statement_by_its_rule(monkeypatch):
         verdicts.variant("nothing", "a", "b")
 
 
+def test_a_smaller_run_is_shown_and_not_judged(monkeypatch):
+    """The row has the means, the command and its cost; at the paper's scale the statement's rule judges."""
+    value = "{id: value, where: Figure 1, says: It is 1., rule: number, paper: 1, margin: .1, because: b, scale: s,"
+    paper = parse("partitioned", PAPER.replace(value, f"{value} needs: {{steps: 100}},"))
+    mine = [("partitioned", one) for one in paper.statements if one.id == "value"]
+    monkeypatch.setattr(chapter, "statements", lambda name: mine)
+    for steps, verdict, ours in ((10, "not run at the paper's scale", "1.01"), (100, "reproduced", "1.010")):
+        verdicts = chapter.Verdicts("one")
+        of = SimpleNamespace(scale="record", parameters={"steps": steps})
+        found = verdicts.at_scale("value", [1.0, 1.02, 1.01], of=of, command="run it", cost="1 h")
+        (row,) = verdicts.rows
+        assert found == row.verdict == verdict
+        assert row.ours == ours if steps == 10 else row.ours.startswith(ours)
+        assert (row.command, row.cost) == (("run it", "1 h") if steps == 10 else ("", ""))
+
+
 def test_the_filter_says_how_much_of_a_scale_the_paper_gives(book):
     def kind(word):
         return book(PAPER.replace("scale: s, chapter: one}", f"scale: s, {word} chapter: one}}", 1), value="reproduced",

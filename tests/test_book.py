@@ -1,6 +1,7 @@
 """The built book: its pages are there, nothing is loaded from elsewhere, and every link inside it leads somewhere."""
 
 import itertools
+import pkgutil
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+import companion
+import thermolib
 from book.tools import again, board, chapters, reproduction, scoreboard
 from companion.claims import chapter
 from companion.claims.statements import PAPERS, load
@@ -232,9 +235,16 @@ def test_a_record_is_shown_with_its_cost_and_its_slice(tmp_path):
     assert reach(["steps"], steps=10, few_steps=10) == (2, 2)
 
 
-def test_the_library_page_shows_public_names(html, pages):
-    page = pages[html / "book" / "api.html"]
-    assert page.find(id="companion.claims.former.Claims.number")
+def test_each_module_is_on_one_page_of_the_library(html, pages):
+    shown = [mark["id"].removeprefix("module-") for page in pages.values() for mark in page.select("[id^=module-]")]
+    walked = [pkgutil.walk_packages(one.__path__, f"{one.__name__}.") for one in (thermolib, companion)]
+    there = [found.name for found in itertools.chain(*walked) if not found.name.rpartition(".")[2].startswith("_")]
+    assert sorted(shown) == sorted(
+        ["thermolib", "companion", *(name for name in there if name != "companion.installed")]
+    )
+    page = pages[html / "book" / "api" / "dynamics.html"]
+    assert page.find(id="thermolib.dynamics.momentum.CoolMomentum")
+    assert "simulated annealing" in page.find("table").text, "the first sentence of each name"
 
 
 def test_each_chapter_says_how_to_run_it_again(html, pages):

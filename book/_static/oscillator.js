@@ -1,6 +1,6 @@
 // A hundred oscillators, U = q²/2, computed here, in the page: under a word of A, B and O that the reader chooses, and
-// with noise in the force, at a fixed friction and with the thermostat of Adaptive Langevin; and one of them under a
-// chain of thermostats.
+// with noise in the force, at a fixed friction and with the thermostat of Adaptive Langevin; one of them under a chain of
+// thermostats; and particles in a double well that are annealed or quenched.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const [COUNT, SIZE, TAIL] = [100, 300, 400]; // oscillators; of a panel; steps over which the thermometers average
@@ -290,6 +290,94 @@
     run(figure, begin, () => advance(6));
   }
 
+  // Particles in a tilted double well under the noise of their gradient: CoolMomentum, which cools over the whole run, and
+  // a constant momentum that drops to zero in the middle. Both begin at T = 2 and end at a temperature 199 times lower.
+  function wells(figure) {
+    const [MANY, FRAMES, RATE, RHO, HOT, TOP] = [200, 60, 0.01, 0.99, 2, 0.13]; // TOP: where the barrier is
+    const NOISE = Math.sqrt((4 * HOT * (1 - RHO)) / RATE / (1 + RHO));
+    const [ground, trace] = figure.querySelectorAll("svg");
+    const caption = figure.querySelector("figcaption");
+    const control = figure.querySelector("[name=steps]");
+    const energy = (q) => (q * q - 1) ** 2 + q / 2;
+    const slope = (q) => 4 * q * (q * q - 1) + 0.5;
+
+    const across = (q) => SIZE / 2 + (Math.max(-2, Math.min(2, q)) * SIZE) / 4;
+    const up = (q, upper) => SIZE - 40 - (upper ? 140 : 0) - Math.min(energy(q), 2.6) * 38;
+    const names = ["CoolMomentum", "quenched halfway"];
+    names.forEach((name, upper) => {
+      const points = Array.from({ length: 121 }, (_, i) => -1.75 + (i * 3.5) / 120);
+      const path = points.map((q) => `${across(q).toFixed(1)},${up(q, upper).toFixed(1)}`);
+      add(ground, "polyline", { points: path.join(" "), fill: "none", stroke: "#777777" });
+      add(ground, "text", { x: SIZE / 2, y: up(0, upper) - 62, "text-anchor": "middle" }, name);
+    });
+    const dots = [BLUE, ORANGE].map((fill) => Array.from({ length: MANY }, () => add(ground, "circle", { r: 2.6, fill, opacity: 0.6 })));
+
+    const height = (share) => SIZE - 40 - Math.max(0, share - 0.4) * 350;
+    const along = (frame) => 40 + (frame * (SIZE - 45)) / FRAMES;
+    for (const value of [0.4, 0.6, 0.8, 1]) {
+      add(trace, "line", { x1: 40, x2: SIZE, y1: height(value), y2: height(value), stroke: GRID });
+      add(trace, "text", { x: 34, y: height(value) + 4, "text-anchor": "end" }, String(value));
+    }
+    add(trace, "text", { x: 4, y: 14 }, "share in the deeper well; dashed: Gibbs");
+    add(trace, "text", { x: SIZE, y: SIZE - 22, "text-anchor": "end" }, "steps");
+    const lines = [BLUE, ORANGE, INK].map((stroke, i) => add(trace, "polyline", { fill: "none", stroke, "stroke-width": 1.7, ...(i === 2 && { "stroke-dasharray": "6 4" }) }));
+    const now = add(trace, "line", { y1: height(0.4), y2: height(1), stroke: "#999999" });
+    const last = add(trace, "text", { x: SIZE, y: SIZE - 6, "text-anchor": "end" });
+
+    function gibbs(temperature) {
+      let [left, all] = [0, 0];
+      for (let q = -3; q < 3; q += 0.01) {
+        const weight = Math.exp(-(energy(q) + 0.52) / temperature);
+        all += weight;
+        if (q < TOP) left += weight;
+      }
+      return left / all;
+    }
+
+    let [frames, shares, at] = [];
+    function begin() {
+      const steps = Math.round(10 ** Number(control.value));
+      figure.querySelector("output").textContent = steps.toLocaleString("en");
+      const normal = normals(1);
+      const q = [0, 1].map(() => Array.from({ length: MANY }, (_, i) => -1.5 + (3 * (i + 0.5)) / MANY));
+      const p = [0, 1].map(() => Array(MANY).fill(0));
+      [frames, shares] = [[], []];
+      for (let n = 0; n <= steps; n++) {
+        const rho = [1 - (1 - RHO) ** (1 - n / steps), 2 * n < steps ? RHO : 0];
+        while (frames.length <= (n * FRAMES) / steps) {
+          frames.push(q.map((all) => [...all]));
+          const found = q.map((all) => all.filter((place) => place < TOP).length / MANY);
+          shares.push([...found, gibbs((RATE * NOISE ** 2 * (1 + rho[0])) / (1 - rho[0]) / 4)]);
+        }
+        for (const k of [0, 1]) {
+          for (let i = 0; i < MANY; i++) {
+            p[k][i] = rho[k] * p[k][i] - ((1 + rho[k]) / 2) * RATE * (slope(q[k][i]) + NOISE * normal());
+            q[k][i] += p[k][i];
+          }
+        }
+      }
+      lines.forEach((line, k) => line.setAttribute("points", shares.map((row, i) => `${along(i).toFixed(1)},${height(row[k]).toFixed(1)}`).join(" ")));
+      last.textContent = steps.toLocaleString("en");
+      const [cooled, quenched] = shares[FRAMES].map((share) => Math.round(100 * share));
+      caption.textContent = `Look at the two lines. After ${steps.toLocaleString("en")} steps CoolMomentum has ${cooled} % of its particles in the deeper well, and quenching ${quenched} %.`;
+      at = FRAMES;
+      show();
+    }
+
+    function show() {
+      dots.forEach((some, k) => some.forEach((dot, i) => {
+        dot.setAttribute("cx", across(frames[at][k][i]).toFixed(1));
+        dot.setAttribute("cy", up(frames[at][k][i], k).toFixed(1));
+      }));
+      for (const x of ["x1", "x2"]) now.setAttribute(x, along(at).toFixed(1));
+    }
+
+    run(figure, begin, () => {
+      at = at < FRAMES ? at + 1 : 0;
+      show();
+    });
+  }
+
   // Play and pause; a control that is touched begins anew.
   function run(figure, begin, advance) {
     const button = figure.querySelector("button");
@@ -307,4 +395,5 @@
   document.querySelectorAll("#live-words").forEach(words);
   document.querySelectorAll("#live-noise").forEach(noise);
   document.querySelectorAll("#live-chain").forEach(chain);
+  document.querySelectorAll("#live-wells").forEach(wells);
 })();

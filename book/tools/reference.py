@@ -1,11 +1,14 @@
-"""A Sphinx directive, ``{library}``: a section for each module of the two packages, made from its docstrings.
+"""A Sphinx directive, ``{library} PACKAGE``: what a package holds, made from its docstrings.
 
-New modules and new names appear by themselves.
+First a table of its names with their first sentences, then a section for each of its modules. Of ``thermolib`` and
+``companion`` themselves, a table of names and one of rooms, of which each has a page. New names and modules appear by
+themselves.
 """
 
 import importlib
 import pkgutil
 import re
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, cast
 
@@ -14,56 +17,61 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.domains.python import PythonDomain
 from sphinx.environment import BuildEnvironment
-from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
-import companion
 import thermolib
-
-logger = logging.getLogger(__name__)
-
-
-def modules() -> list[str]:
-    """The two packages and the public modules in them, each package before what it holds."""
-    found = ["thermolib", *sorted(m.name for m in pkgutil.walk_packages(thermolib.__path__, "thermolib."))]
-    found += ["companion", *sorted(m.name for m in pkgutil.walk_packages(companion.__path__, "companion."))]
-    return [name for name in found if not any(part.startswith("_") for part in name.split("."))]
 
 
 class Library(SphinxDirective):
+    required_arguments = 1
+
     def run(self) -> list[nodes.Node]:
-        sections: list[nodes.Node] = []
-        for name in modules():
-            try:
-                module = importlib.import_module(name)
-            except ImportError as error:
-                logger.warning("%s cannot be imported: %s", name, error)
-                continue
-            section = nodes.section(ids=[name.replace(".", "-").replace("_", "-")])
-            section += nodes.title("", name)
-            self.parse(section, "```{eval-rst}", f".. automodule:: {name}", *_members(module), "```")
-            sections.append(section)
-        return sections
+        package = importlib.import_module(self.arguments[0])
+        found = [importlib.import_module(f"{package.__name__}.{name}") for name in modules(package)]
+        page = self.lines(f".. automodule:: {package.__name__}", "   :no-members:", "", *_table(_names(package)))
+        if "." not in package.__name__:
+            return [*page, *self.lines(*_table([one.__name__ for one in found if hasattr(one, "__path__")]))]
+        for module in found:
+            section = nodes.section(ids=[module.__name__.replace(".", "-").replace("_", "-")])
+            section += nodes.title("", module.__name__)
+            section += self.lines(f".. automodule:: {module.__name__}")
+            page.append(section)
+        return page
 
-    def parse(self, parent: nodes.Element, *lines: str) -> None:
-        self.state.nested_parse(StringList(lines, self.env.docname), self.content_offset, parent)
+    def lines(self, *lines: str) -> list[nodes.Node]:
+        """What lines of reStructuredText come to; none, if there are none."""
+        parent = nodes.Element()
+        if lines:
+            text = StringList(["```{eval-rst}", *lines, "```"], self.env.docname)
+            self.state.nested_parse(text, self.content_offset, parent)
+        return parent.children
 
 
-def _members(module: ModuleType) -> list[str]:
-    """A module shows what it defines; a package lists what it passes on, which is shown where it is defined."""
-    if not hasattr(module, "__path__"):
-        return []
-    listed = ["   :no-members:", ""]
-    for name in getattr(module, "__all__", ()):
-        thing = getattr(module, name)
-        if isinstance(thing, ModuleType):
-            listed.append(f"- :py:mod:`{thing.__name__}`")
-        elif getattr(thing, "__module__", "").startswith(("thermolib.", "companion.")) and hasattr(
-            thing, "__qualname__"
-        ):
-            listed.append(f"- :py:obj:`{name} <{thing.__module__}.{thing.__qualname__}>`")
-    return listed
+def modules(package: ModuleType) -> list[str]:
+    """The public modules that lie in a package, and no deeper."""
+    return sorted(one.name for one in pkgutil.iter_modules(package.__path__) if not one.name.startswith("_"))
+
+
+def _names(package: ModuleType) -> list[str]:
+    """What a package passes on, by the modules that define it; where that is nothing, what its modules define."""
+    passed = [getattr(package, name) for name in getattr(package, "__all__", ())]
+    if not passed and "." in package.__name__:
+        found = [importlib.import_module(f"{package.__name__}.{name}") for name in modules(package)]
+        passed = [getattr(one, name) for one in found for name in getattr(one, "__all__", ())]
+    rooms = [one.__name__ for one in passed if isinstance(one, ModuleType)]
+    return [*(f"{one.__module__}.{one.__qualname__}" for one in passed if _ours(one)), *rooms]
+
+
+def _ours(thing: Any) -> bool:
+    where = getattr(thing, "__module__", None) or ""
+    return where.startswith(("thermolib.", "companion.")) and hasattr(thing, "__qualname__") and bool(thing.__doc__)
+
+
+def _table(names: Sequence[str]) -> list[str]:
+    """A table of names, the last part of each, with their first sentences."""
+    listed = [f"   ~{name}" for name in names]
+    return [".. py:currentmodule:: None", ".. autosummary::", "   :nosignatures:", "", *listed, ""] if names else []
 
 
 FIELDS = {"Parameters": "param {}", "Attributes": "var {}", "Raises": "raises {}", "Returns": "returns"}

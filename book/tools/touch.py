@@ -505,6 +505,88 @@ def nucleation() -> dict[str, Any]:
     }
 
 
+def valley() -> dict[str, Any]:
+    """Paths of adaptive Monte Carlo down Rosenbrock's valley, for three mean rates, from the record of the chapter."""
+    rows = Record(ROOT, "adaptivity/valley").frame().query("patience == 20")
+    rates, shades = sorted(rows["rate"].unique()), ("#777777", "#0072b2", "#d55e00")
+    steps, last = sorted(rows["step"][(rows["step"] % 20 == 0)].unique()), int(rows["step"].max())
+    at = sorted({min(steps, key=lambda step: abs(step - wanted)) for wanted in places(20, last, 60)})
+    ways = {rate: rows.query("rate == @rate and run == 0").set_index("step").loc[steps] for rate in rates}
+    medians = rows.query("step % 200 == 0").pivot_table(index="step", columns="rate", values="f", aggfunc="median")
+    x, y = np.meshgrid(np.linspace(-2.3, 1.7, 160), np.linspace(-0.5, 2.7, 160))
+    height = (1 - x) ** 2 + 100 * (y - x**2) ** 2
+    drawing, ax = plt.subplots()
+    curves = [seg[::2] for level in ax.contour(x, y, height, levels=np.logspace(-1, 3, 5)).allsegs for seg in level]
+    plt.close(drawing)
+    look = list(zip(rates, shades, strict=True))
+    before = [[step for step in steps if step <= now] for now in at]
+    path = {
+        "title": "one particle for each ε",
+        "x": axis("x", -2.3, 1.7, ticks=(-2, -1, 0, 1)),
+        "y": axis("y", -0.5, 2.7, ticks=(0, 1, 2)),
+        "still": [
+            *({"kind": "line", "x": c[:, 0], "y": c[:, 1], "colour": "#cccccc", "thin": True} for c in curves),
+            {"kind": "points", "x": [1], "y": [1], "colour": "#cc0000", "size": 5, "label": "minimum"},
+        ],
+        "moving": [
+            {
+                "kind": "line",
+                "x": [[-2, *ways[rate]["x"].loc[some]] for some in before],
+                "y": [[2, *ways[rate]["y"].loc[some]] for some in before],
+                "colour": colour,
+                "label": f"ε = {rate:g}",
+            }
+            for rate, colour in look
+        ]
+        + [
+            {
+                "kind": "points",
+                "x": [[v] for v in ways[rate]["x"].loc[at]],
+                "y": [[v] for v in ways[rate]["y"].loc[at]],
+                "colour": colour,
+                "size": 4.5,
+            }
+            for rate, colour in look
+        ],
+    }
+    curve = {
+        "title": f"f; lines: median of {rows['run'].nunique()} particles",
+        "x": axis("moves", 0, 1.02 * last),
+        "y": axis("f(x, y)", 1e-26, 1e4, True, [1e-24, 1e-16, 1e-8, 1]),
+        "still": [
+            {"kind": "line", "x": medians.index, "y": medians[rate], "colour": colour, "thin": True}
+            for rate, colour in look
+        ],
+        "moving": [
+            {
+                "kind": "points",
+                "x": [[a] for a in at],
+                "y": [[v] for v in ways[rate]["f"].loc[at]],
+                "colour": colour,
+                "size": 5,
+            }
+            for rate, colour in look
+        ],
+    }
+    logs = np.log10([[ways[rate]["f"].loc[a] for rate in rates] for a in at])
+    return {
+        "title": "Paths down Rosenbrock's valley",
+        "slider": "moves",
+        "play": True,
+        "places": [f"{a:,}" for a in at],
+        "start": at.index(min(at, key=lambda a: abs(a - 500))),
+        "said": [
+            f"After {a:,} moves log₁₀ f is "
+            + ", ".join(f"{v:.1f} at ε = {r:g}" for r, v in zip(rates, some, strict=True)).replace("-", "−")
+            + "."
+            for a, some in zip(at, logs, strict=True)
+        ],
+        "alt": "Left, the paths of three particles along a bent valley: one with a large mean rate is first at the "
+        "minimum. Right, the function against the moves; only with a mean rate of 0.1 it falls to the depth of 1e-24.",
+        "panels": [path, curve],
+    }
+
+
 def simmering() -> dict[str, Any]:
     """The ensemble of simmering on the noisy sine, as networks are added to it."""
     divisions, one, loss = 20, 1, tl.losses.in_units(tl.losses.sse)
@@ -611,7 +693,7 @@ def simmering() -> dict[str, Any]:
 
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
-    f.__name__: f for f in (gradient_noise, temperature, spirals, noise, helps, cooling, nucleation, simmering)
+    f.__name__: f for f in (gradient_noise, temperature, spirals, noise, helps, cooling, nucleation, valley, simmering)
 }
 
 
@@ -654,7 +736,7 @@ class Touch(SphinxDirective):
 
 
 class Oscillator(SphinxDirective):
-    """``{oscillator}``, with ``noise`` or ``chain``: computed in the page by ``book/_static/oscillator.js``."""
+    """``{oscillator}``, with ``noise``, ``chain`` or ``wells``, in the page by ``book/_static/oscillator.js``."""
 
     optional_arguments = 1
     SLIDERS: ClassVar = {
@@ -669,11 +751,13 @@ class Oscillator(SphinxDirective):
             ("gamma", "friction γ", 0.1, 1, 0.1, 0.5),
         ),
         "chain": (("links", "links of the chain", 1, 3, 1, 1), ("start", "start at rest, q", 0.3, 4, 0.1, 1.5)),
+        "wells": (("steps", "steps of the run", 1.5, 3.75, 0.25, 3),),
     }
     LOOK: ClassVar = {
         "words": "Left, oscillators in the plane of position and momentum; right, what two thermometers read.",
         "noise": "Left, temperatures at a fixed friction and with a thermostat; right, the friction over time.",
         "chain": "Left, the path of one oscillator in the plane of position and velocity; right, two means along it.",
+        "wells": "Left, particles in two copies of a double well; right, the share in the deeper well over time.",
     }
 
     def run(self) -> list[nodes.Node]:

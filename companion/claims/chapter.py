@@ -126,6 +126,17 @@ class Verdicts:
         self._keep(one, Row(**self._head(one), ours=ours, verdict=NOT_RUN, detail=detail, command=command, cost=cost))
         return NOT_RUN
 
+    def at_scale(self, id: str, *values: Any, of: Evidence, command: str, cost: str, **how: Any) -> str:
+        """Judge by the statement's rule where the evidence has what it needs; else say what would settle it.
+
+        ``cost`` is what ``command`` takes. The row then has the means of the smaller runs, which are not judged.
+        """
+        if not self.settles(id, of):
+            return str(getattr(self, self._statement(id).rule)(id, *values, of=of, **how))
+        ours = " and ".join(f"{sum(map(float, value)) / len(value):.3g}" for value in values)
+        detail = "ours after fewer epochs or on fewer images, not judged"
+        return self.not_run(id, command=command, cost=cost, ours=ours, detail=detail)
+
     def settles(self, id: str, of: Evidence) -> str:
         """The command that runs a statement at the paper's scale; empty where the evidence has what it needs."""
         words = []

@@ -46,7 +46,7 @@ def code(program: Sequence[Any]) -> str:
 
 
 class Run(ABC):
-    """A training that can be kept in a folder and goes on from there; a program adds ``device`` and :meth:`advance`.
+    """A training that can be kept in a folder and goes on from there; a program adds ``device`` and ``advance``.
 
     Parameters
     ----------

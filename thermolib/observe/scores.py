@@ -50,7 +50,7 @@ def interval(prediction: Prediction, level: float = 0.9, noise: float = 0.0) -> 
 
 
 def coverage(prediction: Prediction, target: Tensor, level: float = 0.9, noise: float = 0.0) -> Tensor:
-    """The share of targets ``[B, ...]`` that lie in their :func:`interval`, ``[R]``: ``level`` if it is calibrated.
+    """The share of targets ``[B, ...]`` that lie in their interval, ``[R]``: ``level`` if it is calibrated.
 
     Parameters and errors are those of :func:`interval`; ``target`` may be one of each replica, ``[R, B, ...]``.
     """
