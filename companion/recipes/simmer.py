@@ -147,7 +147,7 @@ class Run(harness.Run):
             return
         T = p.temperature * (1e-3 if s.arm == "no heat" else 1.0)
         begin = self.before or [value.detach() for value in self.network.parameters()]
-        how = {"increment": T, "stair": s.of_paper("stair"), "previous": begin, "previous_lr": LR}
+        how: dict[str, Any] = {"increment": T, "stair": s.of_paper("stair"), "previous": begin, "previous_lr": LR}
         self._parts["law"] = optim.NoseHooverChain(self.network.parameters(), STEP, T, 2, 1.0, **how)
         self.before = None
 
