@@ -21,6 +21,7 @@ from companion.claims.statements import PAPERS, load
 from companion.evidence import Experiment, Record
 from companion.evidence.records import all_records
 from companion.runs.shown import claimed, outputs
+from tests.test_browser import COLOURED
 
 #: A chapter with one experiment.
 NOTEBOOK = nbformat.writes(
@@ -245,6 +246,18 @@ def test_each_module_is_on_one_page_of_the_library(html, pages):
     page = pages[html / "book" / "api" / "dynamics.html"]
     assert page.find(id="thermolib.dynamics.momentum.CoolMomentum")
     assert "simulated annealing" in page.find("table").text, "the first sentence of each name"
+
+
+def test_the_pages_whose_contrast_is_measured_have_every_colour_of_the_book_s_own(html, pages):
+    style = re.sub(r"/\*.*?\*/", "", (chapters.ROOT / "book" / "_static" / "book.css").read_text(), flags=re.S)
+    rules = re.findall(r"([^{}]+)\{([^{}]*\b(?:color|background)\s*:[^{}]*)\}", style)
+    selectors = {re.sub(r"^html\[.*?\] |:(?:target|hover|focus)\b|::\w+", "", rule.strip()) for rule, _ in rules}
+    assert len(selectors) > 20
+    judged = [html / path for path in COLOURED]
+    for selector in selectors:
+        order = [*judged, *(pages.keys() - set(judged))]
+        found = next((path for path in order if pages[path].select_one(selector)), None)
+        assert found is None or found in judged, f"{selector} has a colour on {found}"
 
 
 def test_each_chapter_says_how_to_run_it_again(html, pages):
