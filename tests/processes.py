@@ -10,6 +10,12 @@ def free_port():
         return one.getsockname()[1]
 
 
+def listening(process):
+    """How many processes this one is with those below it, and the ports that they listen at."""
+    found = [process, *process.children(recursive=True)]
+    return len(found), [where for one in found for where in one.net_connections() if where.status == "LISTEN"]
+
+
 def _member(rank, world, port, work, given):
     import torch  # not at the top: who wants a port needs none
 

@@ -191,7 +191,7 @@ def test_records_that_are_damaged_or_of_no_chapter_are_wrong_and_the_others_are_
 def test_a_record_whose_data_are_not_to_be_had_is_left_out_and_that_is_said(made, monkeypatch):
     monkeypatch.setattr(audit, "lacking", lambda notebook: "MNIST is not on this machine")
     done = call("audit", "--seed", "0")
-    assert done.exit_code == 0
+    assert done.exit_code == 3
     assert done.stdout.startswith(
         "tiny/spirals was left out: MNIST is not on this machine\n1 record, 0 of 0 rows recomputed"
     )

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from head import HEAD
 
+from benchmarks import many_runs
 from book.tools import chapters
 from companion.runs import batch, command, execution, places, scheduling, shown
 from companion.runs.chapters import experiments_of, literal, read
@@ -299,6 +300,7 @@ def test_status_results_and_the_list(project, cluster):
     done = call("run", "batches/some.yaml", "--scheduler", cluster)
     assert done.exit_code == 1 and "2 of 3 runs are done; they lie in runs/some" in done.output
     done = call("status", "batches/some.yaml")
+    assert done.exit_code == 1
     assert "tiny-steps=30  done" in done.output and "2 done, 0 missing, 1 failed, 0 stale" in done.output
     done = call("results", "batches/some.yaml", "--csv")
     (project / "table.csv").write_text(done.output)
@@ -399,6 +401,7 @@ def test_a_run_that_is_done_says_so_and_is_repeated_when_asked(project):
     assert batch.state(run) == ("stale", "changed since: notebook")
     assert "accepted, with another notebook" in call("accept", *words[1:]).output
     assert batch.state(run)[0] == "done" and "harmless: another notebook" in batch.state(run)[1]
+    assert call("accept", *words[1:]).output == "nothing is stale\n"
     assert made(project) == {2: 2}
 
 
@@ -441,7 +444,7 @@ def test_ten_thousand_runs_are_loaded_and_looked_at_quickly(project):
     costs = {"load": loaded - began, "status": looked - written, "results": ended - looked, "sweep": swept - touched}
     look = (
         "import re\nfrom companion.runs.command import main\n"
-        "main(['status', 'batches/some.yaml'], standalone_mode=False)\n"
+        "try: main(['status', 'batches/some.yaml'])\nexcept SystemExit: pass\n"
         "print(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1])"
     )
     *_, last, kilobytes = start("-c", look, cwd=project).communicate(timeout=300)[0].splitlines()
@@ -450,6 +453,15 @@ def test_ten_thousand_runs_are_loaded_and_looked_at_quickly(project):
     assert states[:3] == ["missing", "stale", "done"] and states.count("done") == 9998
     assert len(table) == 10_000 and "cannot be read" in table["ours"][1]
     assert max(costs.values()) < 5
+
+
+def test_the_figure_of_costs_is_of_the_record_and_the_record_is_within_the_limit():
+    text = many_runs.RECORD.read_text(encoding="utf-8")
+    found = many_runs.table(text).pivot(index="runs", columns="what", values="seconds")
+    assert list(found) == ["hand out", "load", "results", "status", "sweep"] and found.index[-1] == 10_000
+    assert found.loc[10_000].max() < many_runs.LIMIT and (found.loc[10_000] < 20 * found.loc[1000]).all()
+    assert many_runs.mark(text) in many_runs.FIGURE.read_text(encoding="utf-8")
+    assert many_runs.mark(text + " ") != many_runs.mark(text)
 
 
 def test_a_full_disk_loses_nothing_and_is_named(project):

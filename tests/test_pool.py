@@ -10,6 +10,7 @@ import pytest
 
 from companion.runs import batch, pool, scheduling
 from companion.runs.execution import Outcome
+from tests.processes import listening
 from tests.test_batch import call, kill, made, project, run_quietly, start, until, write
 
 __all__ = ["project"]
@@ -53,18 +54,13 @@ def test_gpus_are_shared_out_one_by_one_or_as_many_as_a_thing_needs(tmp_path):
     assert {found[thing] for thing in things[:3]} <= {"4", "7"}
 
 
-def ports(process):
-    found = [process, *process.children(recursive=True)]
-    return len(found), [where for one in found for where in one.net_connections() if where.status == "LISTEN"]
-
-
 def test_a_batch_on_one_machine_opens_no_port_and_leaves_no_process(project):
     path = write(project, "  - {chapter: quick, parameters: {seconds: 60.0}, cross: {number: [1, 2]}}\n")
     first = start("-m", "companion", "run", str(path), "--workers", "2", cwd=project)
     until(lambda: len(made(project)) == 2)
     processes = psutil.Process(first.pid).children(recursive=True)
-    many, listening = ports(psutil.Process(first.pid))
-    assert many >= 5 and listening == []  # two workers with a kernel each
+    many, ports = listening(psutil.Process(first.pid))
+    assert many >= 5 and ports == []  # two workers with a kernel each
     os.kill(first.pid, signal.SIGINT)
     out, _ = first.communicate(timeout=60)
     assert first.returncode == 1 and "Aborted" in out

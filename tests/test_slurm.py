@@ -5,13 +5,16 @@ import shutil
 import socket
 import subprocess
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from head import HEAD
 
 from companion.runs import batch
-from tests.processes import free_port
+from companion.runs import slurm as slurms
+from tests.processes import free_port, listening
 from tests.test_batch import call, kill, made, project, start, until, write
 
 __all__ = ["project"]
@@ -49,6 +52,7 @@ SlurmdLogFile={folder}/slurmd.log
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=9
+PartitionName=closed Nodes={host} MaxTime=INFINITE State=DOWN PriorityTier=1
 """
 
 
@@ -119,6 +123,13 @@ def slurm(project, monkeypatch):
         log.close()
 
 
+def at_job(process, project):
+    try:
+        return "--job" in process.cmdline() and project in Path(process.cwd()).parents
+    except psutil.Error:
+        return False
+
+
 PROFILE = {"jobs": 2, "cpus-per-task": 1, "mem": "900M", "time": "00:40:00"}
 
 
@@ -132,6 +143,10 @@ def test_a_batch_is_submitted_and_status_reads_it_and_a_mistake_has_slurms_reaso
     assert done.exit_code == 0 and "submitted as job" in done.output, done.output
     assert len(asked("squeue", "-h", "-r", "-o", "%i").split()) == 1  # one run, one job
     assert "1 missing" in (said := call("status", "batches/some.yaml").output) and "\njob " in said
+    until(lambda: made(project))
+    (job,) = [one for one in psutil.process_iter() if at_job(one, project)]
+    many, ports = listening(job)
+    assert many >= 2 and ports == []  # the job and the kernel of its run
     again = call("submit", "batches/some.yaml", "--slurm", "slurm.yaml")
     assert again.exit_code == 1 and "is still in the queue" in again.output
     until(lambda: not asked("squeue", "-h", "-o", "%i").split())
@@ -152,6 +167,70 @@ def test_a_killed_job_is_replaced_and_every_run_is_made(project, slurm):
     assert client.returncode == 0 and "6 of 6 runs are done" in out, out
     assert all(made(project)[number] == 1 for number in finished)
     print(f"6 runs of 3 s on 2 jobs, one of them killed: {time.monotonic() - began:.0f} s")
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"),
+    [
+        ({"hold": True}, "JobHeldUser"),
+        ({"partition": "closed"}, "PartitionDown"),
+        ({"cpus-per-task": 99}, "PartitionConfig"),
+        ({"nodes": 5}, "PartitionConfig"),
+    ],
+    ids=["held", "closed", "cores", "nodes"],
+)
+def test_a_job_that_never_starts_ends_with_slurms_reason(project, slurm, wish, reason):
+    (project / "slurm.yaml").write_text(yaml.safe_dump(PROFILE | wish))
+    path = write(project, "  - {chapter: quick, parameters: {number: 1}}\n")
+    client = start("-m", "companion", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
+    out, _ = client.communicate(timeout=120)
+    assert client.returncode == 1 and f": 1 PENDING ({reason})\n" in out, out
+    assert out.splitlines()[-1].endswith(f"Slurm will not start job 1: {reason}") and not made(project)
+    assert not asked("squeue", "-h", "-o", "%i").split()
+    assert call("submit", "batches/some.yaml", "--slurm", "slurm.yaml").exit_code == 0
+    until(lambda: f"1 PENDING ({reason}), which Slurm will not start" in call("status", "batches/some.yaml").output)
+
+
+@pytest.mark.parametrize("reason", ["AssocMaxWallDurationPerJobLimit", "QOSMaxCpuPerNode", "InvalidQOS"])
+def test_a_limit_that_stays_is_told_from_one_that_passes(reason):
+    assert slurms.NEVER.search(f"2 PENDING ({reason})")[1] == reason
+    for passes in ("Resources", "Priority", "BeginTime", "QOSMaxJobsPerUserLimit", "AssocGrpCpuLimit", "Licenses"):
+        assert not slurms.NEVER.search(f"2 PENDING ({passes}), 1 RUNNING")
+
+
+def test_a_job_that_waits_says_for_what_and_goes_on_without_the_command(project, slurm):
+    (project / "slurm.yaml").write_text(yaml.safe_dump(PROFILE | {"begin": "now+1hour"}))
+    path = write(project, "  - {chapter: quick, parameters: {number: 1}}\n")
+    client = start("-m", "companion", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
+    assert any("1 PENDING (BeginTime)" in line for line in client.stdout) and client.poll() is None
+    kill(client)
+    done = call("status", "batches/some.yaml")
+    assert done.exit_code == 1 and done.output.endswith(": 1 PENDING (BeginTime)\n")
+
+
+def test_a_job_that_waits_for_others_says_so_and_goes_on(project, slurm):
+    other = asked("sbatch", "--parsable", "-n", "2", "-o", "/dev/null", "--wrap", "sleep 300").strip()
+    until(lambda: asked("squeue", "-h", "-t", "R", "-o", "%i").split())
+    (project / "slurm.yaml").write_text(yaml.safe_dump(PROFILE))
+    path = write(project, "  - {chapter: quick, parameters: {number: 1}}\n")
+    client = start("-m", "companion", "run", str(path), "--slurm", "slurm.yaml", cwd=project)
+    for line in client.stdout:
+        if "PENDING (Resources)" in line:
+            break
+    assert not made(project) and "1 PENDING (Resources)" in call("status", "batches/some.yaml").output
+    asked("scancel", other)
+    out, _ = client.communicate(timeout=300)
+    assert client.returncode == 0 and "1 of 1 runs are done" in out, out
+
+
+def test_a_job_that_asks_for_more_memory_than_any_node_has_is_refused_at_once(project, slurm):
+    (project / "slurm.yaml").write_text(yaml.safe_dump(PROFILE | {"mem": "9000M"}))
+    write(project, "  - {chapter: quick, parameters: {number: 1}}\n")
+    for word in ("submit", "run"):
+        done = call(word, "batches/some.yaml", "--slurm", "slurm.yaml")
+        assert done.exit_code == 1 and "Error: Slurm refuses it: " in done.output, done.output
+        assert "not available" in done.output or "specification" in done.output, done.output
+    assert not asked("squeue", "-h", "-o", "%i").split()
 
 
 def log_of(project):

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from head import HEAD
 
 import thermolib as tl
-from book.tools import build, chapters, execute, scoreboard
+from book.tools import build, chapters, execute, scoreboard, serve
 from companion.runs import batch, command, execution, scheduling
 
 CHAPTER = (
@@ -180,3 +180,9 @@ def test_sections_of_a_docstring_become_fields():
         ".. rubric:: Notes",
         "Text.",
     ]
+
+
+def test_the_book_is_served_to_this_machine_at_a_free_port_where_the_usual_one_is_taken(tmp_path):
+    with serve.server(tmp_path, 0) as first, serve.server(tmp_path, first.server_port) as second:
+        assert first.server_port != second.server_port and second.server_port > 0
+        assert first.server_address[0] == second.server_address[0] == "127.0.0.1"

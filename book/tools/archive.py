@@ -1,7 +1,7 @@
 """One file for a repository of data: ``python -m book.tools.archive``, which ``make archive`` calls.
 
 It holds what is under version control and the built book in ``html/``, and says in ``ro-crate-metadata.json``, as
-RO-Crate 1.1 has it, what each record is, which chapter it is of and which commit made it. Tables are CSV: they open
+RO-Crate 1.3 has it, what each record is, which chapter it is of and which commit made it. Tables are CSV: they open
 without the project.
 """
 
@@ -45,6 +45,7 @@ def metadata(root: Path, names: list[str], html: bool) -> dict[str, Any]:
     for name in names:
         kind = mimetypes.guess_type(name)[0] or "text/plain"
         one: dict[str, Any] = {"@id": name, "@type": "File", "name": Path(name).name, "encodingFormat": kind}
+        one["contentSize"] = str((root / name).stat().st_size)
         if name in tables:
             about, made = tables[name]
             chapter = f"notebooks/{Path(about).parent.name}.md"
@@ -54,18 +55,18 @@ def metadata(root: Path, names: list[str], html: bool) -> dict[str, Any]:
     parts = [{"@id": one["@id"]} for one in files] + [{"@id": "html/"}] * html
     root_entity = {
         "@id": "./", "@type": "Dataset", "name": cited["title"], "description": cited["title"], "version": commit,
-        "datePublished": date, "license": {"@id": LICENCE}, "author": [{"@id": "#authors"}], "hasPart": parts,
+        "datePublished": date, "license": {"@id": LICENCE}, "author": {"@id": "#authors"}, "hasPart": parts,
     }  # fmt: skip
     graph = [
         {"@id": METADATA, "@type": "CreativeWork", "about": {"@id": "./"},
-         "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"}},
+         "conformsTo": {"@id": "https://w3id.org/ro/crate/1.3"}},
         root_entity,
         {"@id": "#authors", "@type": "Organization", "name": cited["authors"][0]["name"]},
         {"@id": LICENCE, "@type": "CreativeWork", "name": "BSD-3-Clause", "description": "BSD 3-Clause licence"},
         *files,
         *([{"@id": "html/", "@type": "Dataset", "name": "the book", "description": "begins with index.html"}] * html),
     ]  # fmt: skip
-    return {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
+    return {"@context": "https://w3id.org/ro/crate/1.3/context", "@graph": graph}
 
 
 def write(root: Path, html: Path | None, out: Path) -> None:
@@ -75,6 +76,8 @@ def write(root: Path, html: Path | None, out: Path) -> None:
         archive.writestr(METADATA, json.dumps(metadata(root, names, bool(html)), indent=1, ensure_ascii=False))
         for name in names:
             archive.write(root / name, name)
+        if html:
+            archive.mkdir("html")  # it is named in the metadata, and so has an entry of its own
         for path in sorted(html.rglob("*")) if html else ():
             if path.is_file():
                 archive.write(path, f"html/{path.relative_to(html).as_posix()}")

@@ -44,16 +44,20 @@ def fresh() -> bool:
     return stamp.is_file() and stamp.read_text() == digest()
 
 
-def build(source: Path = ROOT, builder: str = "html") -> Path:
-    """Build the book that lies at ``source`` and return its folder; any warning is an error."""
+def build(source: Path = ROOT, builder: str = "html", toc: Path | None = None) -> Path:
+    """Build the book that lies at ``source`` and return its folder; any warning is an error.
+
+    With a table of contents of its own, which leaves pages out, what leads to them does not.
+    """
     before, there = digest(), HTML.with_name(builder)
     for old in (there, ROOT / "_build" / ".doctrees"):
         shutil.rmtree(old, ignore_errors=True)
     # extensions import each other, and the library, from here
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    strict = ["--toc", str(toc)] if toc else ["-W", "-n"]
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
     done = subprocess.run(
-        [*command, "--path-output", str(ROOT), "--builder", builder, "--all", "-W", "-n", "--keep-going", "-q"],
+        [*command, "--path-output", str(ROOT), "--builder", builder, "--all", "--keep-going", "-q", *strict],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},

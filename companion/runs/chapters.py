@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["checked", "code_cells", "experiments_of", "files", "lacking", "literal", "parameters_of", "read"]
+__all__ = ["FIGURE", "checked", "code_cells", "experiments_of", "files", "lacking", "literal", "parameters_of", "read"]
 
+#: Stands among the tags of a cell that names a figure.
+FIGURE = "mystnb.figure"
+_FIGURE = re.compile(r"^mystnb:\s*\n(?:[ \t]+.*\n)*?[ \t]+figure:[ \t]*$", re.M)
 _CELL = re.compile(r"^(`{3,})\{code-cell\}[^\n]*\n(?:---\n(.*?)^---\n|((?::[^\n]*\n)*))(.*?)^\1[ \t]*$", re.M | re.S)
 
 
@@ -33,7 +36,7 @@ def read(md: Path) -> Any:
 def code_cells(md: Path) -> list[tuple[set[str], str]]:
     """The tags and the source of each code cell, read from the text alone: lists of chapters are there at once.
 
-    Raises ValueError where the file cannot be read.
+    A cell that names a figure has FIGURE among its tags. Raises ValueError where the file cannot be read.
     """
     try:
         text = md.read_text(encoding="utf-8")
@@ -44,8 +47,10 @@ def code_cells(md: Path) -> list[tuple[set[str], str]]:
 
 def _cells(text: str) -> Iterator[tuple[set[str], str]]:
     for cell in _CELL.finditer(text):
-        listed = re.search(r"^:?tags:\s*(\[[^\]]*\]|(?:\n\s*- .*)+)", cell[2] or cell[3] or "", re.M)
-        yield set(re.findall(r"[^\s,\[\]\"']+", listed[1])) - {"-"} if listed else set(), cell[4].strip("\n")
+        head = cell[2] or cell[3] or ""
+        listed = re.search(r"^:?tags:\s*(\[[^\]]*\]|(?:\n\s*- .*)+)", head, re.M)
+        tags = set(re.findall(r"[^\s,\[\]\"']+", listed[1])) - {"-"} if listed else set()
+        yield tags | ({FIGURE} if _FIGURE.search(head) else set()), cell[4].strip("\n")
 
 
 def _body(md: Path, tag: str) -> Iterator[tuple[ast.stmt, str]]:

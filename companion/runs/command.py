@@ -142,10 +142,15 @@ def accept(target: str, pairs: tuple[str, ...], only: tuple[str, ...]) -> None:
     from companion.runs import identity
 
     runs = select(batch.load(target), only) if _is_batch(target) else [batch.single(target, _parameters(pairs))]
-    for one in runs:
-        if batch.state(one)[0] == "stale" and not one.experiment:
-            at = commit(one.project, "thermolib", "companion", "notebooks/*.md")
-            click.echo(f"{one.name}: accepted, with another {', '.join(identity.accept(one.out, one.inputs(), at))}")
+    stale = [one for one in runs if batch.state(one)[0] == "stale"]
+    for one in stale:
+        if one.experiment:
+            click.echo(f"{one.name}: a record is not accepted, it is made again")
+            continue
+        at = commit(one.project, "thermolib", "companion", "notebooks/*.md")
+        click.echo(f"{one.name}: accepted, with another {', '.join(identity.accept(one.out, one.inputs(), at))}")
+    if not stale:
+        click.echo("nothing is stale")
 
 
 @main.command()
@@ -170,7 +175,10 @@ def record(name: str, log: Path | None) -> None:
 @click.option("--share", default=0.01, show_default=True, help="Of the runs of each record; at least one.")
 @click.option("--seed", type=click.IntRange(0), help="Of the choice; if not given, another one every time.")
 def audit(names: tuple[str, ...], share: float, seed: int | None) -> None:
-    """Recompute a slice, chosen at random, of every record, and say what differs."""
+    """Recompute a slice, chosen at random, of every record, and say what differs.
+
+    The exit status is 0 where all agree, 3 where records were left out whose data are not here, and else 1.
+    """
     from companion.runs import audit as audits
 
     seed = secrets.randbelow(2**32) if seed is None else seed
@@ -185,6 +193,8 @@ def audit(names: tuple[str, ...], share: float, seed: int | None) -> None:
     click.echo(f"{many}, {rows} recomputed in {took:.0f} s with the seed {seed}; {wrong} wrong")
     if wrong:
         sys.exit(1)
+    if any(one.left_out for one in found):
+        sys.exit(3)
 
 
 def select(runs: list[batch.Run], only: tuple[str, ...]) -> list[batch.Run]:
@@ -230,7 +240,10 @@ def data(names: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("target", metavar="BATCH.yaml")
 def status(target: str) -> None:
-    """Say which runs of a batch are done, missing, failed or stale, and why."""
+    """Say which runs of a batch are done, missing, failed or stale, and why.
+
+    The exit status is 0 where all are done, and else 1.
+    """
     runs = batch.load(target)
     states = [batch.state(one) for one in runs]
     width = max(len(one.name) for one in runs)
@@ -238,10 +251,12 @@ def status(target: str) -> None:
         click.echo(f"{one.name:{width}}  {state:8}{why}".rstrip())
     kinds = [state for state, _ in states]
     click.echo(", ".join(f"{kinds.count(kind)} {kind}" for kind in ("done", "missing", "failed", "stale")))
-    from companion.runs.slurm import queue
+    from companion.runs.slurm import NEVER, queue
 
     if jobs := queue(Path(target)):
-        click.echo(f"job {jobs[0]}: {jobs[1]}")
+        click.echo(f"job {jobs[0]}: {jobs[1]}{', which Slurm will not start' * bool(NEVER.search(jobs[1]))}")
+    if kinds.count("done") < len(runs):
+        sys.exit(1)
 
 
 @main.command()

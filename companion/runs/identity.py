@@ -1,7 +1,8 @@
 """What a result is of: the code, the parameters and the installed versions that it was made with.
 
-Code counts by what it does: comments, docstrings, blank lines and quotes do not, nor do the prose of a chapter, plots
-and what executes runs. ``companion accept`` says of any other change that it is harmless, and the result keeps that.
+Code counts by what it does: comments, docstrings, blank lines and quotes do not, nor do the prose of a chapter, what of
+it only draws, plots and what executes runs. ``companion accept`` says of any other change that it is harmless, and the
+result keeps that.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from companion.installed import versions
 from companion.runs.chapters import code_cells
+from companion.runs.drawing import bare, counted
 
 __all__ = ["inputs", "library", "note", "plain"]
 
@@ -24,19 +26,14 @@ __all__ = ["inputs", "library", "note", "plain"]
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
 #: Rooms of ``companion`` that no number of a result comes from.
 BESIDE = ("plots", "runs")
-_PROSE = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def plain(source: str) -> str:
     """What a piece of Python does, as text: without comments, docstrings and layout; as it is where it is no Python."""
     try:
-        tree = ast.parse(source)
+        return ast.dump(bare(source))
     except (SyntaxError, ValueError):
         return source
-    for node in ast.walk(tree):
-        if isinstance(node, _PROSE) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
 
 
 @functools.cache
@@ -56,7 +53,9 @@ _versions = functools.cache(versions)
 
 @functools.lru_cache(256)
 def _chapter(md: Path, _changed: int) -> str:
-    return _hash("\0".join(f"{'parameters' in tags} {plain(source)}" for tags, source in code_cells(md)))
+    cells = list(code_cells(md))
+    given = [plain(source) for tags, source in cells if "parameters" in tags]
+    return _hash("\0".join([*given, "", *counted(cells)]))
 
 
 def inputs(chapter: Path, parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -29,8 +29,9 @@ __all__ = ["follow", "job", "queue", "submit"]
 
 #: Why Slurm will never start a job.
 NEVER = re.compile(
-    r"PENDING \((BadConstraints|InvalidAccount|InvalidQOS|JobHeldAdmin|JobHeldUser|PartitionDown|PartitionInactive|"
-    r"PartitionNodeLimit|PartitionTimeLimit|QOSMaxWallDurationPerJobLimit|DependencyNeverSatisfied)\)"
+    r"PENDING \((AccountNotAllowed|BadConstraints|DependencyNeverSatisfied|InvalidAccount|InvalidQOS|JobHeldAdmin|"
+    r"JobHeldUser|PartitionConfig|PartitionDown|PartitionInactive|PartitionNodeLimit|PartitionTimeLimit|QOSMin\w+|"
+    r"QOSNotAllowed|\w+Per(?:Job|Node)(?:Limit)?)\)"
 )
 #: Seconds between two looks at the queue.
 LOOK = 2.0
