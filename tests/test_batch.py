@@ -598,7 +598,7 @@ def test_a_table_half_written_when_killed_leaves_the_one_before_it(project, clus
     process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL and table.read_text() == "the one before\n"
     done = call("results", "batches/some.yaml", "--out", "table.csv")
-    assert done.exit_code == 0 and list(pd.read_csv(table)["verdict"]) == ["differs"]
+    assert done.exit_code == 0 and list(pd.read_csv(table)["verdict"]) == ["contradicted"]
     assert sorted(project.glob("table*")) == [table]
     done = call("results", "batches/some.yaml", "--out", "none/table.csv")
     assert done.exit_code == 1 and "none/table.csv could not be written: No such file" in done.output
