@@ -29,7 +29,7 @@ class Library(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         package = importlib.import_module(self.arguments[0])
         found = [importlib.import_module(f"{package.__name__}.{name}") for name in modules(package)]
-        page = self.lines(f".. automodule:: {package.__name__}", "   :no-members:", "", *_table(_names(package)))
+        page = self.lines(f".. automodule:: {package.__name__}", "   :no-members:", "", *_table(_names(package, found)))
         if "." not in package.__name__:
             return [*page, *self.lines(*_table([one.__name__ for one in found if hasattr(one, "__path__")]))]
         for module in found:
@@ -53,11 +53,10 @@ def modules(package: ModuleType) -> list[str]:
     return sorted(one.name for one in pkgutil.iter_modules(package.__path__) if not one.name.startswith("_"))
 
 
-def _names(package: ModuleType) -> list[str]:
+def _names(package: ModuleType, found: Sequence[ModuleType]) -> list[str]:
     """What a package passes on, by the modules that define it; where that is nothing, what its modules define."""
     passed = [getattr(package, name) for name in getattr(package, "__all__", ())]
     if not passed and "." in package.__name__:
-        found = [importlib.import_module(f"{package.__name__}.{name}") for name in modules(package)]
         passed = [getattr(one, name) for one in found for name in getattr(one, "__all__", ())]
     rooms = [one.__name__ for one in passed if isinstance(one, ModuleType)]
     return [*(f"{one.__module__}.{one.__qualname__}" for one in passed if _ours(one)), *rooms]

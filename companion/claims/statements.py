@@ -1,7 +1,7 @@
 """What the four papers state, as data: one file a paper, ``companion/claims/papers/PAPER.yaml``.
 
-A file lists every figure and table of its paper, every statement that the book judges, what is ours alone
-(``beyond``), and what was judged once and is no longer (``withdrawn``)::
+A file lists every figure and table of its paper, every statement that the book judges, and what is ours alone
+(``beyond``)::
 
     title: Partitioned integrators for thermodynamic parameterization of neural networks
     name: Partitioned integrators (Leimkuhler, Matthews, Vlaar 2019)
@@ -34,11 +34,8 @@ A file lists every figure and table of its paper, every statement that the book 
           "SGLD, σ = 0.1": [{method: "SGLD, σ = 0.1"}]
         figure: fig-weights-four     # our figure that shows it
         reason: Why it is not judged (rule none).
-        rows: [weights/fig7-adlala-10000]    # rows of the former board that it replaces
     beyond:
-      - {id: coded, says: What we found beside the paper., chapter: weights, rows: [weights/fig8-coded-05]}
-    withdrawn:
-      - {rows: [weights/fig6-sgld-noise], reason: Why nothing is judged there any more.}
+      - {id: coded, says: What we found beside the paper., chapter: weights}
 """
 
 from __future__ import annotations
@@ -93,7 +90,6 @@ class Statement:
     taken: tuple[dict[str, Any], ...] = ()
     others: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     reason: str = ""
-    rows: tuple[str, ...] = ()
 
     @property
     def printed(self) -> str:
@@ -123,12 +119,11 @@ class Beyond:
     id: str
     says: str
     chapter: str
-    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper's file; ``withdrawn`` maps rows of the former board to the reason why nothing stands for them."""
+    """A paper's file."""
 
     key: str
     title: str
@@ -137,7 +132,6 @@ class Paper:
     figures: tuple[Figure, ...]
     statements: tuple[Statement, ...]
     beyond: tuple[Beyond, ...]
-    withdrawn: dict[str, str]
 
 
 @functools.cache
@@ -155,8 +149,7 @@ def parse(key: str, text: str) -> Paper:
         figures = tuple(_made(Figure, item, f"figure {item.get('number')}") for item in said["figures"])
         listed = tuple(_statement(item) for item in said["statements"])
         beyond = tuple(_made(Beyond, item, f"beyond {item.get('id')}") for item in said.get("beyond") or ())
-        withdrawn = {row: entry["reason"] for entry in said.get("withdrawn") or () for row in entry["rows"]}
-        paper = Paper(key, said["title"], said["name"], said["finding"], figures, listed, beyond, withdrawn)
+        paper = Paper(key, said["title"], said["name"], said["finding"], figures, listed, beyond)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{key}.yaml: {' '.join(str(error).split())}") from None
     except ValueError as error:
